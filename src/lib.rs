@@ -1,0 +1,3 @@
+//! valetkey.
+#[cfg(target_arch = "wasm32")]
+mod cloudflare;
