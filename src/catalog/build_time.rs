@@ -1,0 +1,7 @@
+//! What `build.rs` needs of this folder: the same files the tests use, and none of them in the Worker.
+
+pub mod check;
+pub mod compile;
+pub mod format;
+pub mod model;
+pub mod schema;

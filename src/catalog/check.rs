@@ -1,0 +1,309 @@
+//! What is asked of a connector's files beyond their shape. Every problem is collected, with the place and the words
+//! that would have worked. Build time and tests only.
+
+use super::format::{ConnectorFile, ToolFile};
+use super::model::Tool;
+use super::schema;
+use crate::code::Code;
+use crate::template;
+use serde::Deserialize;
+use std::collections::BTreeSet;
+
+/// The problems found so far, and where we are.
+#[derive(Default)]
+pub struct Problems {
+    /// One line each: `connectors/x/tools/y.toml:12: x_do: …`.
+    pub found: Vec<String>,
+    path: String,
+    text: String,
+    item: String,
+    names: BTreeSet<String>,
+}
+
+impl Problems {
+    /// Starts on a file.
+    pub fn file(&mut self, path: &str, text: &str) {
+        path.clone_into(&mut self.path);
+        text.clone_into(&mut self.text);
+        self.item.clear();
+    }
+
+    /// Starts on a tool of the file.
+    pub fn item(&mut self, name: &str) {
+        name.clone_into(&mut self.item);
+    }
+
+    /// Adds a problem at the present place. The line is that of the item's name, else of the quoted word in the message.
+    pub fn add(&mut self, message: &str) {
+        let wanted = if self.item.is_empty() {
+            message.split('`').nth(1).unwrap_or_default().to_owned()
+        } else {
+            format!("\"{}\"", self.item)
+        };
+        let line = self.text.lines().position(|line| !wanted.is_empty() && line.contains(&wanted)).map_or(1, |n| n + 1);
+        let item = if self.item.is_empty() { String::new() } else { format!("{}: ", self.item) };
+        self.found.push(format!("{}:{line}: {item}{message}", self.path));
+    }
+
+    /// Adds what the TOML parser says, with its line.
+    pub fn syntax(&mut self, error: &toml::de::Error) {
+        let line = error.span().map_or(1, |span| self.text[..span.start].matches('\n').count() + 1);
+        self.found.push(format!("{}:{line}: {}", self.path, error.message().replace('\n', " ")));
+    }
+
+    /// The value of a word out of a list; adds a problem that names the list when it is none of them.
+    pub fn word<T: Copy>(&mut self, field: &str, word: &str, known: &[(&str, T)]) -> T {
+        if let Some((_, value)) = known.iter().find(|(name, _)| *name == word) {
+            return *value;
+        }
+        let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
+        self.add(&format!("`{word}` is not a {field}; one of {}", names.join(", ")));
+        known[0].1
+    }
+}
+
+/// Checks `connector.toml`.
+pub fn connector(file: &ConnectorFile, folder: &str, problems: &mut Problems) {
+    if file.id != folder || !file.id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
+        problems.add(&format!("id `{}` must be the folder's name, lower-case letters and digits: {folder}", file.id));
+    }
+    sentence("summary", &file.summary, problems);
+    if !is_date(&file.verified) {
+        problems.add(&format!("verified `{}` must be a day, e.g. 2026-11-20", file.verified));
+    }
+    if file.auth.oauth2.is_none() && file.auth.key.is_none() {
+        problems.add("auth needs [auth.oauth2] or [auth.key]");
+    }
+    for url in [&file.http.base_url].into_iter().chain(file.auth.oauth2.iter().flat_map(|o| [&o.authorize_url, &o.token_url])) {
+        if !url.starts_with("https://") {
+            problems.add(&format!("`{url}` must start with https://"));
+        }
+        if url.ends_with('/') {
+            problems.add(&format!("`{url}` must not end with a slash"));
+        }
+    }
+    for rule in &file.errors.rules {
+        if Code::parse(&rule.error).is_none() {
+            let names: Vec<_> = Code::ALL.iter().map(|(_, name, _)| *name).collect();
+            problems.add(&format!("`{}` is not an error code; one of {}", rule.error, names.join(", ")));
+        }
+    }
+    for place in &file.errors.retry_after {
+        if place.header.is_empty() == place.at.is_empty() {
+            problems.add("a retry_after entry names a header or a place (`at`), not both");
+        }
+    }
+    let pointers = file.errors.code.iter().chain(&file.errors.message).chain(file.errors.failed_when.iter().map(|w| &w.at));
+    for pointer in pointers {
+        check_pointer(pointer, problems);
+    }
+    for limit in &file.limits {
+        if limit.units == 0 || limit.per_seconds == 0 || limit.cost > limit.units {
+            problems.add(&format!("limit `{}`: units, per_seconds must be above 0, and cost at most units", limit.name));
+        }
+    }
+    let fields = file.auth.fields.iter().chain(file.auth.key.iter().flat_map(|key| &key.fields));
+    for (name, field) in fields {
+        if let Err(error) = regex_lite::Regex::new(&field.pattern) {
+            problems.add(&format!("field `{name}`: pattern: {error}"));
+        }
+        if !field.pattern.starts_with('^') || !field.pattern.ends_with('$') {
+            problems.add(&format!("field `{name}`: the pattern must start with ^ and end with $"));
+        }
+    }
+}
+
+/// Checks one tool.
+pub fn tool(tool: &ToolFile, connector: &ConnectorFile, problems: &mut Problems) {
+    problems.item(&tool.name);
+    let expected = format!("{}_", connector.id);
+    if !tool.name.starts_with(&expected) || tool.name.len() > 64 {
+        problems.add(&format!("the name must start with `{expected}` and have at most 64 characters"));
+    }
+    if !tool.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') {
+        problems.add("the name must be lower-case letters, digits and `_`");
+    }
+    if !problems.names.insert(tool.name.clone()) {
+        problems.add("the name is used twice");
+    }
+    sentence("description", &tool.description, problems);
+    if !tool.docs.starts_with("https://") {
+        problems.add("docs must be an https:// link to the vendor's page");
+    }
+    let (method, url) = tool.request.split_once(' ').unwrap_or(("", ""));
+    if !matches!(method, "GET" | "POST" | "PUT" | "PATCH" | "DELETE" | "HEAD") || !(url.starts_with('/') || url.starts_with("https://")) {
+        problems.add("request must be a verb and a path or URL, e.g. \"GET /users/{user_id}\"");
+    }
+    if method == "GET" && tool.effect != "read" {
+        problems.add("a GET must have effect = \"read\"");
+    }
+    if tool.paginated && tool.pagination.is_none() && connector.pagination.is_none() {
+        problems.add("paginated needs [pagination] in connector.toml or in the tool");
+    }
+    if tool.params.contains_key("cursor") && (tool.paginated || tool.pagination.is_some()) {
+        problems.add("`cursor` comes by itself with pagination");
+    }
+    scopes(tool, connector, problems);
+    limits(tool, connector, problems);
+    holes(tool, connector, problems);
+    for (name, param) in &tool.params {
+        if param.required && param.default.is_some() {
+            problems.add(&format!("`{name}`: required and a default exclude each other"));
+        }
+        if param.kind == "array" && param.items.is_none() {
+            problems.add(&format!("`{name}`: an array needs `items`"));
+        }
+        if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            problems.add(&format!("`{name}`: parameter names are letters, digits and `_`"));
+        }
+        if let Some(pattern) = &param.pattern
+            && let Err(error) = regex_lite::Regex::new(pattern)
+        {
+            problems.add(&format!("`{name}`: pattern: {error}"));
+        }
+        sentence(&format!("`{name}`: description"), &param.description, problems);
+        if !param.template.is_empty() && !param.template.contains("{}") {
+            problems.add(&format!("`{name}`: the template has no {{}}"));
+        }
+    }
+    for problem in schema::problems(&schema::input(tool, false)) {
+        problems.add(&problem);
+    }
+}
+
+fn scopes(tool: &ToolFile, connector: &ConnectorFile, problems: &mut Problems) {
+    let Some(oauth2) = &connector.auth.oauth2 else { return };
+    for scope in &tool.scopes {
+        if !oauth2.scopes.contains_key(scope) && !oauth2.optional_scopes.contains_key(scope) {
+            problems.add(&format!("scope `{scope}` stands neither in [auth.oauth2.scopes] nor in [auth.oauth2.optional_scopes]"));
+        }
+    }
+}
+
+fn limits(tool: &ToolFile, connector: &ConnectorFile, problems: &mut Problems) {
+    let known: Vec<_> = connector.limits.iter().map(|limit| limit.name.as_str()).collect();
+    for name in tool.limits.iter().chain(tool.costs.keys()) {
+        if !known.contains(&name.as_str()) {
+            problems.add(&format!("limit `{name}` is not one of {}", known.join(", ")));
+        }
+    }
+}
+
+/// Every template of a tool apart from its URL.
+pub fn templates(tool: &ToolFile) -> Vec<&str> {
+    let mut all = Vec::new();
+    let content = tool.content.iter().chain(tool.before.iter().filter_map(|step| step.content.as_ref()));
+    for content in content {
+        all.extend([&content.base64, &content.text, &content.media_type, &content.file_name].map(String::as_str));
+    }
+    all.extend(tool.headers.values().map(String::as_str));
+    all.extend(tool.before.iter().flat_map(|step| step.headers.values().map(String::as_str)));
+    all.extend(tool.before.iter().map(|step| step.request.as_str()));
+    let values = tool.query.iter().chain(&tool.body).chain(tool.message.iter().map(|message| &message.parts));
+    let values = values.chain(tool.before.iter().flat_map(|step| step.query.iter().chain(&step.body)));
+    for value in values {
+        strings(value, &mut all);
+    }
+    all
+}
+
+fn strings<'a>(value: &'a serde_json::Value, out: &mut Vec<&'a str>) {
+    match value {
+        serde_json::Value::String(text) => out.push(text),
+        serde_json::Value::Array(items) => items.iter().for_each(|item| strings(item, out)),
+        serde_json::Value::Object(fields) => fields.values().for_each(|field| strings(field, out)),
+        _ => {}
+    }
+}
+
+fn holes(tool: &ToolFile, connector: &ConnectorFile, problems: &mut Problems) {
+    let saved: BTreeSet<&str> = tool.before.iter().flat_map(|step| step.save.keys().map(String::as_str)).collect();
+    let known = |name: &str| tool.params.contains_key(name) || saved.contains(name) || name.starts_with("account.") || name == "uuid";
+    for name in template::names(&tool.request) {
+        let given = tool.params.get(name).is_some_and(|param| param.required || param.default.is_some());
+        if !given && !saved.contains(name) && !name.starts_with("account.") {
+            problems.add(&format!("{{{name}}} in the request needs a parameter `{name}` that is required or has a default"));
+        }
+    }
+    for text in templates(tool) {
+        for name in template::names(text).into_iter().filter(|name| !known(name)) {
+            problems.add(&format!("{{{name}}} is neither a parameter nor saved by a step before"));
+        }
+    }
+    if let Some(document) = &tool.graphql {
+        let head = document.split('{').next().unwrap_or_default();
+        for variable in head.split('$').skip(1).map(|rest| rest.split([':', ' ']).next().unwrap_or_default()) {
+            let start = format!("/{variable}");
+            let by_param = tool.params.iter().any(|(name, param)| {
+                let at = param.at.clone().unwrap_or_else(|| format!("/{name}"));
+                at == start || at.starts_with(&format!("{start}/"))
+            });
+            let by_body = tool.body.as_ref().is_some_and(|body| body.get(variable).is_some());
+            let page = tool.pagination.as_ref().or(if tool.paginated { connector.pagination.as_ref() } else { None });
+            if !by_param && !by_body && !page.is_some_and(|page| page.send == start) {
+                problems.add(&format!("${variable} of the GraphQL document is never filled"));
+            }
+        }
+    }
+    for host in urls(tool).filter_map(|url| host(url)) {
+        if host.contains('{') {
+            continue;
+        }
+        let declared = host_of(&connector.http.base_url).is_some_and(|base| base == host)
+            || connector.http.hosts.iter().any(|known| known == host);
+        if !declared {
+            problems.add(&format!("host `{host}` is not declared in [http] base_url or hosts"));
+        }
+    }
+}
+
+fn urls(tool: &ToolFile) -> impl Iterator<Item = &str> {
+    [tool.request.as_str()].into_iter().chain(tool.before.iter().map(|step| step.request.as_str())).filter_map(|line| line.split_once(' ')).map(|(_, url)| url)
+}
+
+fn host(url: &str) -> Option<&str> {
+    url.starts_with("https://").then(|| host_of(url)).flatten()
+}
+
+fn host_of(url: &str) -> Option<&str> {
+    url.strip_prefix("https://")?.split(['/', '?']).next()
+}
+
+fn sentence(what: &str, text: &str, problems: &mut Problems) {
+    if !text.ends_with('.') || text.chars().count() > 240 {
+        problems.add(&format!("{what} must end with a full stop and have at most 240 characters (has {})", text.chars().count()));
+    }
+}
+
+fn check_pointer(pointer: &str, problems: &mut Problems) {
+    if !pointer.is_empty() && !pointer.starts_with('/') {
+        problems.add(&format!("`{pointer}` is not a JSON Pointer: it must start with /"));
+    }
+}
+
+fn is_date(text: &str) -> bool {
+    let b = text.as_bytes();
+    b.len() == 10 && b.iter().enumerate().all(|(i, c)| if i == 4 || i == 7 { *c == b'-' } else { c.is_ascii_digit() })
+}
+
+/// Checks that each tool has a case.
+pub fn cases(text: &str, tools: &[Tool], problems: &mut Problems) {
+    #[derive(Deserialize)]
+    struct Cases {
+        #[serde(default)]
+        case: Vec<Case>,
+    }
+    #[derive(Deserialize)]
+    struct Case {
+        tool: Option<String>,
+    }
+    match toml::from_str::<Cases>(text) {
+        Ok(cases) => {
+            let tried: BTreeSet<_> = cases.case.into_iter().filter_map(|case| case.tool).collect();
+            for tool in tools.iter().filter(|tool| !tried.contains(tool.name)) {
+                problems.add(&format!("no case for the tool `{}`", tool.name));
+            }
+        }
+        Err(error) => problems.syntax(&error),
+    }
+}

@@ -1,0 +1,449 @@
+//! From the files of one connector to [`model::Connector`], with every problem found on the way. Build time and tests only.
+
+use super::check::{self, Problems};
+use super::format::{
+    AuthFile, ConnectorFile, ContentFile, ErrorsFile, FieldFile, HttpFile, LookupFile, Map, OAuth2File, PageFile,
+    ParamFile, RevokeFile, ToolFile, ToolsFile,
+};
+use super::model::*;
+use super::schema;
+use crate::template;
+use serde_json::Value;
+
+/// One file of a connector: its path as people know it, and its text.
+pub struct Source {
+    /// For messages: `connectors/slack/tools/messages.toml`.
+    pub path: String,
+    /// The TOML.
+    pub text: String,
+}
+
+/// The files of one connector's folder.
+pub struct Folder {
+    /// Name of the folder, which must be the connector's id.
+    pub id: String,
+    /// `connector.toml`
+    pub connector: Source,
+    /// `tools/*.toml`
+    pub tools: Vec<Source>,
+    /// `cases.toml`
+    pub cases: Source,
+}
+
+pub(super) fn text(value: &str) -> &'static str {
+    Box::leak(value.to_owned().into_boxed_str())
+}
+
+fn list<T>(items: Vec<T>) -> List<T> {
+    List(Box::leak(items.into_boxed_slice()))
+}
+
+fn texts(items: &[String]) -> List<&'static str> {
+    list(items.iter().map(|item| text(item)).collect())
+}
+
+fn pairs(map: &Map<String>) -> List<Pair> {
+    list(map.iter().map(|(key, value)| (text(key), text(value))).collect())
+}
+
+fn json(value: Option<&Value>) -> &'static str {
+    value.map_or("", |value| text(&value.to_string()))
+}
+
+/// Compiles one folder. Problems are added to `problems`; the answer is `None` when `connector.toml` cannot be read.
+pub fn compile(folder: &Folder, problems: &mut Problems) -> Option<Connector> {
+    problems.file(&folder.connector.path, &folder.connector.text);
+    let file: ConnectorFile = match toml::from_str(&folder.connector.text) {
+        Ok(file) => file,
+        Err(error) => {
+            problems.syntax(&error);
+            return None;
+        }
+    };
+    check::connector(&file, &folder.id, problems);
+    let mut tools = Vec::new();
+    for source in &folder.tools {
+        problems.file(&source.path, &source.text);
+        match toml::from_str::<ToolsFile>(&source.text) {
+            Ok(found) => {
+                for tool in &found.tool {
+                    check::tool(tool, &file, problems);
+                    tools.push(compile_tool(tool, &file, problems));
+                }
+            }
+            Err(error) => problems.syntax(&error),
+        }
+    }
+    tools.sort_by_key(|tool: &Tool| tool.name);
+    problems.file(&folder.cases.path, &folder.cases.text);
+    check::cases(&folder.cases.text, &tools, problems);
+    Some(Connector {
+        id: text(&file.id),
+        name: text(&file.name),
+        summary: text(&file.summary),
+        categories: texts(&file.categories),
+        docs: text(&file.docs),
+        auth: compile_auth(&file.auth, problems),
+        http: compile_http(&file.http),
+        errors: compile_errors(&file.errors, problems),
+        limits: list(
+            file.limits
+                .iter()
+                .map(|limit| Limit {
+                    name: text(&limit.name),
+                    units: limit.units,
+                    per_seconds: limit.per_seconds,
+                    scope: problems.word("scope", &limit.scope, LIMIT_SCOPES),
+                    every_request: limit.every_request,
+                    cost: limit.cost,
+                })
+                .collect(),
+        ),
+        tools: list(tools),
+    })
+}
+
+const LIMIT_SCOPES: &[(&str, LimitScope)] =
+    &[("app", LimitScope::PerApp), ("account", LimitScope::PerAccount), ("tool", LimitScope::PerTool)];
+const CLIENT_AUTH: &[(&str, ClientAuth)] = &[
+    ("basic", ClientAuth::ClientBasic),
+    ("body", ClientAuth::ClientBody),
+    ("json", ClientAuth::ClientJson),
+    ("none", ClientAuth::ClientNone),
+];
+const REVOKE_AUTH: &[(&str, RevokeAuth)] = &[
+    ("client", RevokeAuth::RevokeAsClient),
+    ("client_basic", RevokeAuth::RevokeAsBasic),
+    ("bearer", RevokeAuth::RevokeAsAccount),
+    ("none", RevokeAuth::RevokeAsNobody),
+];
+const RETRY_UNITS: &[(&str, RetryUnit)] = &[
+    ("seconds", RetryUnit::WaitSeconds),
+    ("milliseconds", RetryUnit::WaitMilliseconds),
+    ("epoch_seconds", RetryUnit::AtEpochSeconds),
+    ("epoch_milliseconds", RetryUnit::AtEpochMilliseconds),
+    ("timestamp", RetryUnit::AtTimestamp),
+];
+const EFFECTS: &[(&str, Effect)] =
+    &[("read", Effect::Read), ("write", Effect::Write), ("destructive", Effect::Destructive)];
+const BODY_ENCODINGS: &[(&str, BodyEncoding)] = &[
+    ("json", BodyEncoding::JsonBody),
+    ("form", BodyEncoding::FormBody),
+    ("bytes", BodyEncoding::BytesBody),
+    ("related", BodyEncoding::RelatedBody),
+    ("form_data", BodyEncoding::FormDataBody),
+];
+const ENCODES: &[(&str, Encode)] = &[
+    ("plain", Encode::Plain),
+    ("csv", Encode::Csv),
+    ("space_separated", Encode::SpaceSeparated),
+    ("json", Encode::JsonText),
+    ("parsed_json", Encode::ParsedJson),
+    ("base64", Encode::Base64),
+    ("base64url", Encode::Base64Url),
+    ("adf", Encode::Adf),
+    ("epoch_seconds", Encode::EpochSeconds),
+    ("epoch_milliseconds", Encode::EpochMilliseconds),
+];
+const ANSWERS: &[(&str, Answer)] = &[
+    ("json", Answer::JsonAnswer),
+    ("text", Answer::TextAnswer),
+    ("bytes", Answer::BytesAnswer),
+    ("base64url", Answer::Base64UrlAnswer),
+];
+const PLACES: &[(&str, Place)] = &[
+    ("path", Place::InPath),
+    ("query", Place::InQuery),
+    ("body", Place::InBody),
+    ("header", Place::InHeader),
+    ("variables", Place::InVariables),
+    ("template", Place::InTemplate),
+];
+const PAGE_STYLES: &[(&str, PageStyle)] = &[
+    ("cursor", PageStyle::ByCursor),
+    ("number", PageStyle::ByNumber),
+    ("offset", PageStyle::ByOffset),
+    ("link_header", PageStyle::ByLinkHeader),
+    ("next_url", PageStyle::ByNextUrl),
+    ("whole_url", PageStyle::ByWholeUrl),
+];
+
+fn compile_auth(file: &AuthFile, problems: &mut Problems) -> Auth {
+    Auth {
+        oauth2: file.oauth2.as_ref().map(|oauth2| compile_oauth2(oauth2, problems)),
+        key: file.key.as_ref().map(|key| Key {
+            fields: compile_fields(&key.fields),
+            headers: pairs(&key.headers),
+            query: pairs(&key.query),
+        }),
+        fields: compile_fields(&file.fields),
+        identity: list(file.identity.iter().map(|lookup| compile_lookup(lookup, problems)).collect()),
+        patterns: pairs(&file.patterns),
+    }
+}
+
+fn compile_fields(fields: &Map<FieldFile>) -> List<Field> {
+    let field = |(name, field): (&String, &FieldFile)| Field {
+        name: text(name),
+        label: text(&field.label),
+        help: text(&field.help),
+        placeholder: text(&field.placeholder),
+        pattern: text(&field.pattern),
+        default: field.default.as_deref().map(text),
+        secret: field.secret,
+    };
+    list(fields.iter().map(field).collect())
+}
+
+fn compile_oauth2(file: &OAuth2File, problems: &mut Problems) -> OAuth2 {
+    let pointers = |given: &Option<Vec<String>>, usual: &str| match given {
+        Some(pointers) => texts(pointers),
+        None => list(vec![text(usual)]),
+    };
+    OAuth2 {
+        authorize_url: text(&file.authorize_url),
+        token_url: text(&file.token_url),
+        client_auth: problems.word("client_auth", &file.client_auth, CLIENT_AUTH),
+        pkce: file.pkce,
+        scope_separator: text(&file.scope_separator),
+        scope_param: text(&file.scope_param),
+        scopes: list(file.scopes.keys().map(|scope| text(scope)).collect()),
+        optional_scopes: list(file.optional_scopes.keys().map(|scope| text(scope)).collect()),
+        scope_words: list(
+            file.scopes.iter().chain(&file.optional_scopes).map(|(scope, words)| (text(scope), text(words))).collect(),
+        ),
+        authorize_params: pairs(&file.authorize_params),
+        token_params: pairs(&file.token_params),
+        assumed_lifetime: file.assumed_lifetime_seconds,
+        rotates_refresh_token: file.rotates_refresh_token,
+        response: TokenResponse {
+            access_token: pointers(&file.response.access_token, "/access_token"),
+            refresh_token: pointers(&file.response.refresh_token, "/refresh_token"),
+            expires_in: pointers(&file.response.expires_in, "/expires_in"),
+            scope: pointers(&file.response.scope, "/scope"),
+            save: pairs(&file.response.save),
+        },
+        revoke: file.revoke.as_ref().map(|revoke| compile_revoke(revoke, problems)),
+    }
+}
+
+fn compile_revoke(file: &RevokeFile, problems: &mut Problems) -> Revoke {
+    Revoke {
+        request: request(&file.request),
+        auth: problems.word("auth", &file.auth, REVOKE_AUTH),
+        refresh_token: file.token.as_deref() != Some("access_token"),
+        form: json(file.form.as_ref()),
+        json: json(file.json.as_ref()),
+    }
+}
+
+fn compile_lookup(file: &LookupFile, _problems: &mut Problems) -> Lookup {
+    Lookup {
+        request: request(&file.request),
+        json: json(file.json.as_ref()),
+        save: pairs(&file.save),
+        optional: file.optional,
+        choose: file.choose.as_ref().map(|choose| Choose {
+            list: text(&choose.list),
+            id: text(&choose.id),
+            name: text(&choose.name),
+        }),
+    }
+}
+
+fn request(line: &str) -> (&'static str, &'static str) {
+    let (method, url) = line.split_once(' ').unwrap_or(("GET", line));
+    (text(method), text(url.trim()))
+}
+
+fn compile_http(file: &HttpFile) -> Http {
+    let credential = file.credential.as_ref();
+    Http {
+        base_url: text(&file.base_url),
+        hosts: texts(&file.hosts),
+        headers: pairs(&file.headers),
+        credential: credential
+            .map_or(("authorization", "Bearer {access_token}"), |given| (text(&given.header), text(&given.value))),
+        timeout_ms: file.timeout_seconds * 1000,
+    }
+}
+
+fn compile_errors(file: &ErrorsFile, problems: &mut Problems) -> Errors {
+    Errors {
+        failed_when: list(
+            file.failed_when
+                .iter()
+                .map(|when| FailedWhen { at: text(&when.at), equals: json(when.equals.as_ref()) })
+                .collect(),
+        ),
+        code: texts(&file.code),
+        message: texts(&file.message),
+        rules: list(
+            file.rules
+                .iter()
+                .map(|rule| Rule {
+                    status: list(rule.status.clone()),
+                    codes: texts(&rule.codes),
+                    message_contains: text(&rule.message_contains.to_lowercase()),
+                    header: rule.header.as_ref().map_or(("", ""), |is| (text(&is.name), text(&is.equals))),
+                    error: text(&rule.error),
+                    limit_type: text(&rule.limit_type),
+                })
+                .collect(),
+        ),
+        retry_after: list(
+            file.retry_after
+                .iter()
+                .map(|place| RetryAfter {
+                    header: text(&place.header),
+                    at: text(&place.at),
+                    unit: problems.word("unit", &place.unit, RETRY_UNITS),
+                })
+                .collect(),
+        ),
+    }
+}
+
+fn compile_tool(tool: &ToolFile, connector: &ConnectorFile, problems: &mut Problems) -> Tool {
+    problems.item(&tool.name);
+    let page = match &tool.pagination {
+        Some(page) => Some(page),
+        None if tool.paginated => connector.pagination.as_ref(),
+        None => None,
+    };
+    let mut params: Vec<Param> =
+        tool.params.iter().map(|(name, param)| compile_param(name, param, tool, problems)).collect();
+    if let Some(page) = page {
+        params.push(cursor(page));
+    }
+    let steps = tool.before.iter().map(|step| Step {
+        call: Call {
+            method: request(&step.request).0,
+            url: request(&step.request).1,
+            query: json(step.query.as_ref()),
+            body: json(step.body.as_ref()),
+            headers: pairs(&step.headers),
+            encoding: encoding(step.encoding.as_deref(), problems),
+            graphql: step.graphql.as_deref().map_or("", |document| text(document.trim())),
+            message: None,
+            content: step.content.as_ref().map(content),
+        },
+        save: pairs(&step.save),
+        when: text(&step.when),
+    });
+    let before = list(steps.collect());
+    Tool {
+        name: text(&tool.name),
+        title: text(&tool.title),
+        description: text(&tool.description),
+        docs: text(&tool.docs),
+        effect: problems.word("effect", &tool.effect, EFFECTS),
+        scopes: texts(&tool.scopes),
+        input_schema: text(&schema::input(tool, page.is_some()).to_string()),
+        params: list(params),
+        call: Call {
+            method: request(&tool.request).0,
+            url: request(&tool.request).1,
+            query: json(tool.query.as_ref()),
+            body: json(tool.body.as_ref()),
+            headers: pairs(&tool.headers),
+            encoding: encoding(tool.encoding.as_deref(), problems),
+            graphql: tool.graphql.as_deref().map_or("", |document| text(document.trim())),
+            message: tool.message.as_ref().map(|message| Message {
+                at: text(&message.at),
+                parts: text(&message.parts.to_string()),
+            }),
+            content: tool.content.as_ref().map(content),
+        },
+        before,
+        result: text(&tool.result),
+        answer: tool
+            .answer
+            .as_deref()
+            .map_or(Answer::JsonAnswer, |answer| problems.word("answer", answer, ANSWERS)),
+        page: page.map(|page| compile_page(page, tool, problems)),
+        limits: texts(&tool.limits),
+        costs: list(tool.costs.iter().map(|(name, cost)| (text(name), *cost)).collect()),
+        timeout_ms: tool.timeout_seconds.map(|seconds| seconds * 1000),
+    }
+}
+
+fn encoding(given: Option<&str>, problems: &mut Problems) -> BodyEncoding {
+    given.map_or(BodyEncoding::JsonBody, |word| problems.word("encoding", word, BODY_ENCODINGS))
+}
+
+fn content(file: &ContentFile) -> Content {
+    Content {
+        base64: text(&file.base64),
+        text: text(&file.text),
+        media_type: text(&file.media_type),
+        field: text(&file.field),
+        file_name: text(&file.file_name),
+    }
+}
+
+fn compile_param(name: &str, param: &ParamFile, tool: &ToolFile, problems: &mut Problems) -> Param {
+    let place = match &param.place {
+        Some(word) => problems.word("in", word, PLACES),
+        None => usual_place(name, param, tool),
+    };
+    let at = match (&param.at, place) {
+        (Some(at), _) => text(at),
+        (None, Place::InBody | Place::InVariables) => text(&format!("/{name}")),
+        (None, _) => text(name),
+    };
+    Param {
+        name: text(name),
+        aliases: texts(&param.aliases),
+        place,
+        at,
+        encode: param.encode.as_deref().map_or(Encode::Plain, |word| problems.word("encode", word, ENCODES)),
+        each: text(&param.each),
+        template: text(&param.template),
+        escape: text(&param.escape),
+        default: json(param.default.as_ref()),
+    }
+}
+
+/// In the URL → path; named by a template → there alone; GraphQL → variables; GET and DELETE → query; else body.
+fn usual_place(name: &str, param: &ParamFile, tool: &ToolFile) -> Place {
+    if template::names(&tool.request).contains(&name) {
+        Place::InPath
+    } else if param.at.is_none() && check::templates(tool).iter().any(|text| template::names(text).contains(&name)) {
+        Place::InTemplate
+    } else if tool.graphql.is_some() {
+        Place::InVariables
+    } else if matches!(request(&tool.request).0, "GET" | "DELETE" | "HEAD") {
+        Place::InQuery
+    } else {
+        Place::InBody
+    }
+}
+
+fn compile_page(file: &PageFile, tool: &ToolFile, problems: &mut Problems) -> Page {
+    let style = problems.word("style", &file.style, PAGE_STYLES);
+    Page {
+        style,
+        send: text(&file.send),
+        body: file.place.as_deref() == Some("body") || (file.place.is_none() && tool.graphql.is_some()),
+        next: text(&file.next),
+        more: text(&file.more),
+        items: text(&file.items),
+        first: file.first.unwrap_or(u32::from(style == PageStyle::ByNumber)),
+    }
+}
+
+/// The one parameter every tool that pages has.
+fn cursor(page: &PageFile) -> Param {
+    Param {
+        name: "cursor",
+        aliases: texts(&page.aliases),
+        place: Place::InTemplate,
+        at: "cursor",
+        encode: Encode::Plain,
+        each: "",
+        template: "",
+        escape: "",
+        default: "",
+    }
+}

@@ -1,0 +1,378 @@
+//! The shape of `connector.toml` and `tools/*.toml`, as people write it. Build time and tests only.
+//!
+//! `connectors/README.md` explains every field; unknown fields are refused with the list of those that exist.
+
+use indexmap::IndexMap;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Ordered, because the order in the file is the order an agent sees.
+pub type Map<T> = IndexMap<String, T>;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectorFile {
+    pub id: String,
+    pub name: String,
+    pub summary: String,
+    pub categories: Vec<String>,
+    pub docs: String,
+    /// The day somebody last compared the file with the vendor's documentation.
+    pub verified: String,
+    pub auth: AuthFile,
+    pub http: HttpFile,
+    #[serde(default)]
+    pub errors: ErrorsFile,
+    #[serde(default)]
+    pub limits: Vec<LimitFile>,
+    pub pagination: Option<PageFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthFile {
+    pub oauth2: Option<OAuth2File>,
+    pub key: Option<KeyFile>,
+    #[serde(default)]
+    pub fields: Map<FieldFile>,
+    #[serde(default)]
+    pub identity: Vec<LookupFile>,
+    #[serde(default)]
+    pub patterns: Map<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OAuth2File {
+    pub authorize_url: String,
+    pub token_url: String,
+    pub client_auth: String,
+    #[serde(default = "yes")]
+    pub pkce: bool,
+    #[serde(default = "space")]
+    pub scope_separator: String,
+    #[serde(default = "scope")]
+    pub scope_param: String,
+    #[serde(default)]
+    pub scopes: Map<String>,
+    #[serde(default)]
+    pub optional_scopes: Map<String>,
+    #[serde(default)]
+    pub authorize_params: Map<String>,
+    #[serde(default)]
+    pub token_params: Map<String>,
+    pub assumed_lifetime_seconds: Option<u32>,
+    #[serde(default)]
+    pub rotates_refresh_token: bool,
+    #[serde(default)]
+    pub response: TokenResponseFile,
+    pub revoke: Option<RevokeFile>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub struct TokenResponseFile {
+    pub access_token: Option<Vec<String>>,
+    pub refresh_token: Option<Vec<String>>,
+    pub expires_in: Option<Vec<String>>,
+    pub scope: Option<Vec<String>>,
+    #[serde(default)]
+    pub save: Map<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevokeFile {
+    pub request: String,
+    pub auth: String,
+    #[serde(default)]
+    pub token: Option<String>,
+    pub form: Option<Value>,
+    pub json: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyFile {
+    pub fields: Map<FieldFile>,
+    #[serde(default)]
+    pub headers: Map<String>,
+    #[serde(default)]
+    pub query: Map<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FieldFile {
+    pub label: String,
+    #[serde(default)]
+    pub help: String,
+    #[serde(default)]
+    pub placeholder: String,
+    pub pattern: String,
+    pub default: Option<String>,
+    #[serde(default)]
+    pub secret: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LookupFile {
+    pub request: String,
+    pub json: Option<Value>,
+    pub save: Map<String>,
+    #[serde(default)]
+    pub optional: bool,
+    pub choose: Option<ChooseFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChooseFile {
+    #[serde(default)]
+    pub list: String,
+    pub id: String,
+    pub name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpFile {
+    pub base_url: String,
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    #[serde(default)]
+    pub headers: Map<String>,
+    pub credential: Option<CredentialFile>,
+    #[serde(default = "thirty")]
+    pub timeout_seconds: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialFile {
+    pub header: String,
+    pub value: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub struct ErrorsFile {
+    #[serde(default)]
+    pub failed_when: Vec<FailedWhenFile>,
+    #[serde(default)]
+    pub code: Vec<String>,
+    #[serde(default)]
+    pub message: Vec<String>,
+    #[serde(default)]
+    pub rules: Vec<RuleFile>,
+    #[serde(default)]
+    pub retry_after: Vec<RetryAfterFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailedWhenFile {
+    pub at: String,
+    pub equals: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleFile {
+    #[serde(default)]
+    pub status: Vec<u16>,
+    #[serde(default)]
+    pub codes: Vec<String>,
+    #[serde(default)]
+    pub message_contains: String,
+    pub header: Option<HeaderIs>,
+    pub error: String,
+    #[serde(default)]
+    pub limit_type: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeaderIs {
+    pub name: String,
+    pub equals: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetryAfterFile {
+    #[serde(default)]
+    pub header: String,
+    #[serde(default)]
+    pub at: String,
+    pub unit: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitFile {
+    pub name: String,
+    pub units: u32,
+    pub per_seconds: u32,
+    pub scope: String,
+    #[serde(default = "yes")]
+    pub every_request: bool,
+    #[serde(default = "one")]
+    pub cost: u32,
+}
+
+#[derive(Deserialize, Clone)]
+#[serde(deny_unknown_fields)]
+pub struct PageFile {
+    pub style: String,
+    #[serde(default)]
+    pub send: String,
+    #[serde(default, rename = "in")]
+    pub place: Option<String>,
+    #[serde(default)]
+    pub next: String,
+    #[serde(default)]
+    pub more: String,
+    #[serde(default)]
+    pub items: String,
+    pub first: Option<u32>,
+    /// The reference's name of the cursor parameter, accepted beside `cursor`.
+    #[serde(default)]
+    pub aliases: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToolsFile {
+    pub tool: Vec<ToolFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToolFile {
+    pub name: String,
+    pub title: String,
+    pub description: String,
+    pub docs: String,
+    pub effect: String,
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    #[serde(default)]
+    pub params: Map<ParamFile>,
+    #[serde(default)]
+    pub before: Vec<StepFile>,
+    #[serde(default)]
+    pub result: String,
+    pub answer: Option<String>,
+    #[serde(default)]
+    pub paginated: bool,
+    pub pagination: Option<PageFile>,
+    #[serde(default)]
+    pub limits: Vec<String>,
+    #[serde(default)]
+    pub costs: Map<u32>,
+    pub timeout_seconds: Option<u32>,
+    // The request; the same fields as in a step. (`flatten` would switch off the check for unknown fields.)
+    pub request: String,
+    pub query: Option<Value>,
+    pub body: Option<Value>,
+    #[serde(default)]
+    pub headers: Map<String>,
+    pub encoding: Option<String>,
+    pub graphql: Option<String>,
+    pub message: Option<MessageFile>,
+    pub content: Option<ContentFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepFile {
+    pub save: Map<String>,
+    #[serde(default)]
+    pub when: String,
+    pub request: String,
+    pub query: Option<Value>,
+    pub body: Option<Value>,
+    #[serde(default)]
+    pub headers: Map<String>,
+    pub encoding: Option<String>,
+    pub graphql: Option<String>,
+    pub content: Option<ContentFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MessageFile {
+    pub at: String,
+    pub parts: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContentFile {
+    #[serde(default)]
+    pub base64: String,
+    #[serde(default)]
+    pub text: String,
+    #[serde(rename = "type")]
+    pub media_type: String,
+    #[serde(default)]
+    pub field: String,
+    #[serde(default)]
+    pub file_name: String,
+}
+
+/// A parameter: a JSON Schema in short form, and where its value goes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ParamFile {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub description: String,
+    #[serde(default)]
+    pub required: bool,
+    pub default: Option<Value>,
+    #[serde(default, rename = "enum")]
+    pub choices: Vec<Value>,
+    pub minimum: Option<Value>,
+    pub maximum: Option<Value>,
+    pub min_length: Option<u32>,
+    pub max_length: Option<u32>,
+    pub min_items: Option<u32>,
+    pub max_items: Option<u32>,
+    pub pattern: Option<String>,
+    pub format: Option<String>,
+    pub items: Option<Value>,
+    pub properties: Option<Value>,
+    #[serde(default)]
+    pub open: bool,
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    #[serde(rename = "in")]
+    pub place: Option<String>,
+    pub at: Option<String>,
+    pub encode: Option<String>,
+    #[serde(default)]
+    pub each: String,
+    #[serde(default)]
+    pub template: String,
+    #[serde(default)]
+    pub escape: String,
+}
+
+fn yes() -> bool {
+    true
+}
+fn one() -> u32 {
+    1
+}
+fn thirty() -> u32 {
+    30
+}
+fn space() -> String {
+    " ".into()
+}
+fn scope() -> String {
+    "scope".into()
+}

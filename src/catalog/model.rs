@@ -1,0 +1,559 @@
+//! The connectors as the Worker reads them: plain `'static` data.
+//!
+//! `build.rs` fills these types from `connectors/` and writes them out with their own `Debug`, whose output is Rust
+//! source again. So the types the build writes and the types the Worker reads are one and cannot drift, nothing is
+//! parsed when the Worker starts, and [`List`] exists only because a slice's `Debug` lacks the `&`.
+
+use std::fmt;
+use std::ops::Deref;
+
+/// A `'static` slice whose `Debug` is valid Rust source.
+pub struct List<T: 'static>(pub &'static [T]);
+
+impl<T> Deref for List<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        self.0
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for List<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "List(&{:?})", self.0)
+    }
+}
+
+/// Name and value, both fixed or with `{holes}`.
+pub type Pair = (&'static str, &'static str);
+
+/// One provider, as described by `connectors/<id>/`.
+#[derive(Debug)]
+pub struct Connector {
+    /// Lower-case letters and digits; the first part of every tool name.
+    pub id: &'static str,
+    /// Name of the product as people write it.
+    pub name: &'static str,
+    /// One sentence: what an agent can do with it.
+    pub summary: &'static str,
+    /// What kind of application it is.
+    pub categories: List<&'static str>,
+    /// The vendor's API documentation.
+    pub docs: &'static str,
+    /// How an account is connected.
+    pub auth: Auth,
+    /// How the API is reached.
+    pub http: Http,
+    /// What its failures mean.
+    pub errors: Errors,
+    /// The limits it publishes.
+    pub limits: List<Limit>,
+    /// Its tools, sorted by name.
+    pub tools: List<Tool>,
+}
+
+/// How an account of a connector is connected.
+#[derive(Debug)]
+pub struct Auth {
+    /// The OAuth 2.0 authorization code flow, where the vendor has it.
+    pub oauth2: Option<OAuth2>,
+    /// Credentials that a person types into a form.
+    pub key: Option<Key>,
+    /// What must be asked before the flow can start (a subdomain).
+    pub fields: List<Field>,
+    /// Look-ups after the tokens arrived: the account's label, a site's id.
+    pub identity: List<Lookup>,
+    /// Patterns that looked-up variables must match, since they may end up in a host name.
+    pub patterns: List<Pair>,
+}
+
+/// The OAuth 2.0 part of a connector.
+#[derive(Debug)]
+pub struct OAuth2 {
+    /// Authorization endpoint (RFC 6749 section 3.1); may have `{field}` holes.
+    pub authorize_url: &'static str,
+    /// Token endpoint (RFC 6749 section 3.2).
+    pub token_url: &'static str,
+    /// How the client authenticates at the token endpoint.
+    pub client_auth: ClientAuth,
+    /// Whether PKCE S256 (RFC 7636) is used.
+    pub pkce: bool,
+    /// What stands between two scopes, both in the request and in the answer.
+    pub scope_separator: &'static str,
+    /// Name of the query parameter that carries the scopes.
+    pub scope_param: &'static str,
+    /// Scopes asked for when the operator names none.
+    pub scopes: List<&'static str>,
+    /// Further scopes an operator may ask for.
+    pub optional_scopes: List<&'static str>,
+    /// Scope and what it lets an agent do, in words for the person who consents.
+    pub scope_words: List<Pair>,
+    /// Extra parameters of the authorization request.
+    pub authorize_params: List<Pair>,
+    /// Extra parameters of token requests.
+    pub token_params: List<Pair>,
+    /// Seconds an access token lives when the answer does not say; none means it does not expire.
+    pub assumed_lifetime: Option<u32>,
+    /// Whether each refresh replaces the refresh token.
+    pub rotates_refresh_token: bool,
+    /// Where things stand in the token response.
+    pub response: TokenResponse,
+    /// How a token is revoked.
+    pub revoke: Option<Revoke>,
+}
+
+/// How the client proves itself at the token endpoint (RFC 6749 section 2.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// HTTP Basic.
+    ClientBasic,
+    /// `client_id` and `client_secret` in the form.
+    ClientBody,
+    /// As `ClientBody`, but the whole request is JSON.
+    ClientJson,
+    /// No secret: a public client.
+    ClientNone,
+}
+
+/// JSON Pointers into the token response; the first that exists counts.
+#[derive(Debug)]
+pub struct TokenResponse {
+    /// Access token.
+    pub access_token: List<&'static str>,
+    /// Refresh token.
+    pub refresh_token: List<&'static str>,
+    /// Lifetime in seconds.
+    pub expires_in: List<&'static str>,
+    /// Granted scopes.
+    pub scope: List<&'static str>,
+    /// Account variables to keep.
+    pub save: List<Pair>,
+}
+
+/// A revocation request: RFC 7009 or the vendor's own.
+#[derive(Debug)]
+pub struct Revoke {
+    /// Method and absolute URL.
+    pub request: (&'static str, &'static str),
+    /// Whose credential goes with it.
+    pub auth: RevokeAuth,
+    /// Whether `{token}` is the refresh token (when there is one) rather than the access token.
+    pub refresh_token: bool,
+    /// Form template, JSON text; empty for none.
+    pub form: &'static str,
+    /// JSON body template, JSON text; empty for none.
+    pub json: &'static str,
+}
+
+/// Who authenticates a revocation request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RevokeAuth {
+    /// The client, as at the token endpoint.
+    RevokeAsClient,
+    /// The client, always by HTTP Basic.
+    RevokeAsBasic,
+    /// The account's access token.
+    RevokeAsAccount,
+    /// Nobody: the token itself is enough.
+    RevokeAsNobody,
+}
+
+/// Credentials a person types into a form (an API key).
+#[derive(Debug)]
+pub struct Key {
+    /// What is asked, secrets included.
+    pub fields: List<Field>,
+    /// Header and value template over the fields; `basic(…)` around `user:password` makes HTTP Basic.
+    pub headers: List<Pair>,
+    /// Query parameter and value template over the fields.
+    pub query: List<Pair>,
+}
+
+/// Something asked of the person who connects.
+#[derive(Debug)]
+pub struct Field {
+    /// Its name in templates.
+    pub name: &'static str,
+    /// What the form calls it.
+    pub label: &'static str,
+    /// A word of help below it.
+    pub help: &'static str,
+    /// An example inside it.
+    pub placeholder: &'static str,
+    /// What the whole value must match.
+    pub pattern: &'static str,
+    /// What to use when it is left empty; none means it must be given.
+    pub default: Option<&'static str>,
+    /// Whether it is a credential.
+    pub secret: bool,
+}
+
+/// A request made once the tokens are there, to learn about the account.
+#[derive(Debug)]
+pub struct Lookup {
+    /// Method and absolute URL, with holes.
+    pub request: (&'static str, &'static str),
+    /// JSON body template, JSON text; empty for none.
+    pub json: &'static str,
+    /// Variable and JSON Pointer. `label` is shown to people, `external_id` is the provider's id of the account.
+    pub save: List<Pair>,
+    /// Whether the account is usable without it.
+    pub optional: bool,
+    /// When the answer lists several (sites): the pointer of the list, of the id and of the name in an item.
+    pub choose: Option<Choose>,
+}
+
+/// A choice the person must make when a look-up finds several of something.
+#[derive(Debug)]
+pub struct Choose {
+    /// JSON Pointer of the list in the answer.
+    pub list: &'static str,
+    /// JSON Pointer of an item's id.
+    pub id: &'static str,
+    /// JSON Pointer of an item's name.
+    pub name: &'static str,
+}
+
+/// How the API is reached.
+#[derive(Debug)]
+pub struct Http {
+    /// What a relative request of a tool or of the proxy is appended to.
+    pub base_url: &'static str,
+    /// Further hosts the credential may go to; `*.example.com` is any one label below example.com.
+    pub hosts: List<&'static str>,
+    /// Headers of every request.
+    pub headers: List<Pair>,
+    /// Header that carries the credential, and its template.
+    pub credential: Pair,
+    /// Milliseconds until a request is given up.
+    pub timeout_ms: u32,
+}
+
+/// What a connector's failures mean.
+#[derive(Debug)]
+pub struct Errors {
+    /// Conditions under which a 2xx answer is a failure.
+    pub failed_when: List<FailedWhen>,
+    /// JSON Pointers to the provider's error code.
+    pub code: List<&'static str>,
+    /// JSON Pointers to the provider's message.
+    pub message: List<&'static str>,
+    /// Rules, first match wins; what none matches is told by its status.
+    pub rules: List<Rule>,
+    /// Where the time to wait stands.
+    pub retry_after: List<RetryAfter>,
+}
+
+/// A condition on the body of a 2xx answer.
+#[derive(Debug)]
+pub struct FailedWhen {
+    /// JSON Pointer.
+    pub at: &'static str,
+    /// JSON text the value must equal; empty means it only has to exist.
+    pub equals: &'static str,
+}
+
+/// What a certain failure is.
+#[derive(Debug)]
+pub struct Rule {
+    /// HTTP statuses it applies to; empty for any.
+    pub status: List<u16>,
+    /// Provider codes it applies to; empty for any.
+    pub codes: List<&'static str>,
+    /// Text the message must contain, in any case; empty for any.
+    pub message_contains: &'static str,
+    /// Header and the value it must have; an empty name for any.
+    pub header: Pair,
+    /// Name of the error code (docs/errors.md).
+    pub error: &'static str,
+    /// For limits: which one.
+    pub limit_type: &'static str,
+}
+
+/// A place that says how long to wait.
+#[derive(Debug)]
+pub struct RetryAfter {
+    /// Header name; empty when it stands in the body.
+    pub header: &'static str,
+    /// JSON Pointer; empty when it is a header.
+    pub at: &'static str,
+    /// How to read it.
+    pub unit: RetryUnit,
+}
+
+/// How a time to wait is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryUnit {
+    /// Seconds from now, or an HTTP date (RFC 9110 section 10.2.3).
+    WaitSeconds,
+    /// Milliseconds from now.
+    WaitMilliseconds,
+    /// Seconds since 1970.
+    AtEpochSeconds,
+    /// Milliseconds since 1970.
+    AtEpochMilliseconds,
+    /// RFC 3339.
+    AtTimestamp,
+}
+
+/// A limit the provider publishes.
+#[derive(Debug)]
+pub struct Limit {
+    /// Its name: what `limitType` says and what an operator tightens it by.
+    pub name: &'static str,
+    /// Units in one period.
+    pub units: u32,
+    /// Length of the period in seconds.
+    pub per_seconds: u32,
+    /// Whom it counts for.
+    pub scope: LimitScope,
+    /// Whether it counts every request, or only tools that name it.
+    pub every_request: bool,
+    /// Units of a request that names no cost of its own.
+    pub cost: u32,
+}
+
+/// Whom a limit counts for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitScope {
+    /// The operator's OAuth client: all accounts of a connection together.
+    PerApp,
+    /// One connected account.
+    PerAccount,
+    /// One tool of one connected account.
+    PerTool,
+}
+
+/// One operation of a provider.
+#[derive(Debug)]
+pub struct Tool {
+    /// `<connector>_<what>`.
+    pub name: &'static str,
+    /// Two to five words.
+    pub title: &'static str,
+    /// Written for a language model.
+    pub description: &'static str,
+    /// The vendor's page on this operation.
+    pub docs: &'static str,
+    /// What it does to the provider's data.
+    pub effect: Effect,
+    /// Any one of these scopes is enough.
+    pub scopes: List<&'static str>,
+    /// JSON Schema of the input, minified JSON text.
+    pub input_schema: &'static str,
+    /// Its parameters: where each goes.
+    pub params: List<Param>,
+    /// The request that does it.
+    pub call: Call,
+    /// Requests made before, each to learn something for the next.
+    pub before: List<Step>,
+    /// JSON Pointer of the useful part of the answer; empty for all of it.
+    pub result: &'static str,
+    /// What the body of the answer is.
+    pub answer: Answer,
+    /// How the next page is had, for tools that list.
+    pub page: Option<Page>,
+    /// Names of the limits it counts against beside those of every request.
+    pub limits: List<&'static str>,
+    /// Limit name and what this tool costs there.
+    pub costs: List<(&'static str, u32)>,
+    /// Milliseconds until this tool's request is given up; none means the connector's.
+    pub timeout_ms: Option<u32>,
+}
+
+/// What a tool does to the provider's data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Looks only.
+    Read,
+    /// Adds or changes.
+    Write,
+    /// Removes, or cannot be undone.
+    Destructive,
+}
+
+/// A request, with holes.
+#[derive(Debug)]
+pub struct Call {
+    /// Verb.
+    pub method: &'static str,
+    /// Path below the base URL, or an absolute URL on a declared host.
+    pub url: &'static str,
+    /// Query template, JSON text; empty for none.
+    pub query: &'static str,
+    /// Body template, JSON text; empty for none.
+    pub body: &'static str,
+    /// Header name and template.
+    pub headers: List<Pair>,
+    /// How the body is written.
+    pub encoding: BodyEncoding,
+    /// GraphQL document; empty for none.
+    pub graphql: &'static str,
+    /// An e-mail message to write and place in the body.
+    pub message: Option<Message>,
+    /// Bytes to send.
+    pub content: Option<Content>,
+}
+
+/// How a body is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyEncoding {
+    /// `application/json`.
+    JsonBody,
+    /// `application/x-www-form-urlencoded`.
+    FormBody,
+    /// The bytes of `content` alone.
+    BytesBody,
+    /// `multipart/related`: the body as JSON, then the bytes (RFC 2387).
+    RelatedBody,
+    /// `multipart/form-data`: the body as fields, then the bytes (RFC 7578).
+    FormDataBody,
+}
+
+/// An RFC 5322 message made from parameters, base64url, put at `at` in the body.
+#[derive(Debug)]
+pub struct Message {
+    /// JSON Pointer in the body.
+    pub at: &'static str,
+    /// Template of its parts, JSON text: to, cc, bcc, from, subject, text, html, body, content_type, in_reply_to, references, attachments.
+    pub parts: &'static str,
+}
+
+/// Bytes a request carries.
+#[derive(Debug)]
+pub struct Content {
+    /// Template that gives base64; empty for none.
+    pub base64: &'static str,
+    /// Template that gives text, used when there is no base64.
+    pub text: &'static str,
+    /// Template of the media type.
+    pub media_type: &'static str,
+    /// Name of the form field, for `FormDataBody`.
+    pub field: &'static str,
+    /// Template of the file name, for `FormDataBody`.
+    pub file_name: &'static str,
+}
+
+/// A request made before the one that gives the result.
+#[derive(Debug)]
+pub struct Step {
+    /// The request.
+    pub call: Call,
+    /// Variable and JSON Pointer into its answer.
+    pub save: List<Pair>,
+    /// Only when this parameter is given; empty for always.
+    pub when: &'static str,
+}
+
+/// One parameter of a tool.
+#[derive(Debug)]
+pub struct Param {
+    /// Name the agent uses.
+    pub name: &'static str,
+    /// Other names accepted.
+    pub aliases: List<&'static str>,
+    /// Where its value goes.
+    pub place: Place,
+    /// Name or JSON Pointer there.
+    pub at: &'static str,
+    /// How its value is written.
+    pub encode: Encode,
+    /// JSON Pointer inside an object that each array item is wrapped into; empty for none.
+    pub each: &'static str,
+    /// Text around the value, `{}` marks it; empty for none.
+    pub template: &'static str,
+    /// Characters of the value that get a backslash inside the template.
+    pub escape: &'static str,
+    /// Value when absent, JSON text; empty for none.
+    pub default: &'static str,
+}
+
+/// Where a parameter goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// A hole of the URL, percent-encoded.
+    InPath,
+    /// The query.
+    InQuery,
+    /// The body.
+    InBody,
+    /// A header.
+    InHeader,
+    /// The variables of a GraphQL document.
+    InVariables,
+    /// Only where a template has a hole for it.
+    InTemplate,
+}
+
+/// How a value is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encode {
+    /// As it is.
+    Plain,
+    /// An array joined with commas.
+    Csv,
+    /// An array joined with spaces.
+    SpaceSeparated,
+    /// JSON inside a string.
+    JsonText,
+    /// JSON parsed out of a string.
+    ParsedJson,
+    /// Base64 of the text (RFC 4648 section 4).
+    Base64,
+    /// Base64url of the text without padding (RFC 4648 section 5).
+    Base64Url,
+    /// Markdown to Atlassian Document Format.
+    Adf,
+    /// RFC 3339 to seconds since 1970.
+    EpochSeconds,
+    /// RFC 3339 to milliseconds since 1970.
+    EpochMilliseconds,
+}
+
+/// What the body of an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// JSON.
+    JsonAnswer,
+    /// Text, answered as `{text}`.
+    TextAnswer,
+    /// Bytes, answered as `{content_base64, mime_type, size_bytes}`.
+    BytesAnswer,
+    /// Base64url text at the result pointer, answered like bytes.
+    Base64UrlAnswer,
+}
+
+/// How the next page is had.
+#[derive(Debug)]
+pub struct Page {
+    /// Which way.
+    pub style: PageStyle,
+    /// The provider's parameter: a query name or, with `body`, a JSON Pointer.
+    pub send: &'static str,
+    /// Whether it goes into the body (for GraphQL: the variables).
+    pub body: bool,
+    /// JSON Pointer of the next cursor, or of the next page's URL.
+    pub next: &'static str,
+    /// JSON Pointer of a boolean that must be true for a next page; empty for none.
+    pub more: &'static str,
+    /// JSON Pointer of the items, for page numbers and offsets.
+    pub items: &'static str,
+    /// Number of the first page or offset.
+    pub first: u32,
+}
+
+/// The ways providers page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageStyle {
+    /// The answer has a cursor to send next.
+    ByCursor,
+    /// Pages are numbered; a page without items is the last.
+    ByNumber,
+    /// Items are skipped.
+    ByOffset,
+    /// The `Link` header has `rel="next"` (RFC 8288); its `send` parameter is the cursor.
+    ByLinkHeader,
+    /// The answer has the URL of the next page; its `send` parameter is the cursor.
+    ByNextUrl,
+    /// The answer has the URL of the next page, to be called as it is.
+    ByWholeUrl,
+}
