@@ -3,6 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
+.NOTPARALLEL: # both builds leave their wasm at the same place in target/
 
 WORKER_BUILD := 0.8.7
 # The wasm-bindgen command must be the version of the crate, to the digit.
@@ -62,9 +63,10 @@ build-test/index.js: $(TOOLS) $(SOURCES)
 .tools/worker-build-%: | .tools/rust
 	scripts/install-tool.sh worker-build $*
 	rm -f .tools/worker-build-*; touch $@
-.tools/rust:
+.tools/rust: rust-toolchain.toml
 	@command -v rustup >/dev/null || { echo "Rust is missing: install rustup from https://rustup.rs, then try again." >&2; exit 1; }
-	rustup show active-toolchain || rustup toolchain install
+	@{ rustup component list --installed | grep -q ^rust-src && rustup target list --installed | grep -q ^wasm32; } 2>/dev/null \
+	  || rustup toolchain install   # what rust-toolchain.toml lists; takes rustup 1.28 or newer (rustup self update)
 	@mkdir -p .tools && touch $@
 node_modules/.package-lock.json: package.json package-lock.json
 	@command -v npm >/dev/null || { echo "npm is missing: install Node.js 18 or newer from https://nodejs.org (or your package manager), then try again." >&2; exit 1; }

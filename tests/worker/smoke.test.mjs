@@ -1,5 +1,8 @@
 // The built Worker starts in workerd and answers; the harness does what its other users rely on.
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import { startWorker, startWorkerProcess } from "./harness.mjs";
 
@@ -26,9 +29,17 @@ test("two instances answer, share a clock setting and add up their counts", asyn
   }
 });
 
-test("a killed worker is gone at once, and starts again", async () => {
-  const w = await startWorkerProcess({});
-  assert.ok((await w.fetch("/health")).status < 500);
-  await w.kill();
-  await assert.rejects(w.fetch("/health"));
+test("a killed worker is gone at once, and starts again on its state", async () => {
+  const persist = mkdtempSync(join(tmpdir(), "smoke-"));
+  try {
+    const first = await startWorkerProcess({ persist });
+    assert.ok((await first.fetch("/health")).status < 500);
+    await first.kill();
+    await assert.rejects(first.fetch("/health"));
+    const second = await startWorkerProcess({ persist });
+    assert.ok((await second.fetch("/health")).status < 500);
+    await second.dispose();
+  } finally {
+    rmSync(persist, { recursive: true, force: true });
+  }
 });
