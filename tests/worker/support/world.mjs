@@ -97,7 +97,8 @@ class World {
     const all = {};
     for (const kind of ["Account", "RateLimiter"]) {
       for (const { id, file } of await this.worker.durableObjects(kind)) {
-        for (const part of [file, `${file}-wal`]) if (existsSync(part)) all[`${kind} ${id.slice(0, 8)}`] += readFileSync(part, "latin1");
+        const parts = [file, `${file}-wal`].filter((part) => existsSync(part));
+        all[`${kind} ${id.slice(0, 8)}`] = parts.map((part) => readFileSync(part, "latin1")).join("");
       }
     }
     return all;
