@@ -22,11 +22,9 @@ export const newKey = (id) => `${id}:${learn("sealing key", randomBytes(32).toSt
 export async function openWorld({ bindings = {}, peers = [], t, start = startWorker, ...options } = {}) {
   const places = new Places();
   const operator = { id: "operator", secret: randomBytes(24).toString("base64url") };
-  const worker = await start({
-    ...options,
-    bindings: { VALETKEY_KEYS: newKey("k1"), VALETKEY_CLIENT_ID: operator.id, VALETKEY_CLIENT_SECRET: operator.secret, ...bindings },
-  });
-  const world = new World(worker, operator, places, peers);
+  const usual = { VALETKEY_KEYS: newKey("k1"), VALETKEY_CLIENT_ID: operator.id, VALETKEY_CLIENT_SECRET: operator.secret };
+  const again = (changed = {}) => start({ ...options, bindings: { ...usual, ...bindings, ...changed } });
+  const world = new World(await again(), again, operator, places, peers);
   (t ?? { after }).after(() => world.close());
   return world;
 }
@@ -34,10 +32,21 @@ export async function openWorld({ bindings = {}, peers = [], t, start = startWor
 class World {
   #number = 0;
 
-  constructor(worker, operator, places, peers) {
-    Object.assign(this, { worker, places, peers, operator });
-    this.url = worker.url;
+  constructor(worker, again, operator, places, peers) {
+    Object.assign(this, { worker, again, places, peers, operator });
     this.api = new Client({ base: worker.url, ...operator, places });
+  }
+
+  get url() {
+    return this.worker.url;
+  }
+
+  /** Starts the Worker again after it was killed or disposed of, with the options of before and some bindings changed. */
+  async startAgain(bindings) {
+    this.#readLogs();
+    this.worker = await this.again(bindings);
+    this.api.base = this.url;
+    this.api.forget();
   }
 
   /** A new browser. */
@@ -116,6 +125,10 @@ class World {
     this.places.add(`page ${name} (${page.status})`, page.text, ["magic link"]);
   }
 
+  #readLogs() {
+    this.worker.logs.forEach((line, at) => this.places.add(`log line ${at + 1}`, line));
+  }
+
   /** Reads what the Worker logged and stored, stops everything, and fails if a secret was seen. */
   async close() {
     if (this.closed) return;
@@ -123,7 +136,7 @@ class World {
     try {
       for (const [key, value] of Object.entries(await this.kv())) this.places.add(`KV ${key}`, `${key}\n${value}`);
       for (const [name, bytes] of Object.entries(await this.objects())) this.places.add(`storage of ${name}`, bytes);
-      this.worker.logs.forEach((line, at) => this.places.add(`log line ${at + 1}`, line));
+      this.#readLogs();
     } finally {
       await this.worker.dispose();
       await Promise.all(this.peers.map((peer) => peer.stop()));
