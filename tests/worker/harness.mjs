@@ -17,7 +17,11 @@ import { openGateway } from "./harness/gateway.mjs";
 export { forward, routeHosts } from "./harness/gateway.mjs";
 
 const source = (file) => readFileSync(new URL(`harness/${file}`, import.meta.url), "utf8");
-const OWNER = settings().name;
+const CONFIG = settings();
+const OWNER = CONFIG.name;
+const OBJECTS = Object.fromEntries(CONFIG.durable_objects.bindings.map((o) => [o.class_name, o.name])); // class → binding
+const MAIN = `export { default } from "./entry.mjs"; import { resettable } from "./entry.mjs"; import * as built from "./index.js";
+${Object.keys(OBJECTS).map((c) => `export const ${c} = resettable(built.${c});`).join("\n")}`;
 
 /**
  * `build`: folder of the built Worker. `outbound`: see harness/gateway.mjs. `bindings`: variables and secrets.
@@ -31,15 +35,21 @@ export async function startWorker({ build = "build-test", outbound, bindings = {
   const gateway = gatewayUrl ? { url: gatewayUrl, close() {} } : await openGateway(outbound);
   const logs = [];
   const names = Array.from({ length: instances }, (_, i) => (i === 0 ? OWNER : `${OWNER}-${i}`));
-  const entry = clock ? { "entry.mjs": source("entry.mjs"), "instrument.mjs": source("instrument.mjs") } : {};
-  const egress = { config: { name: "egress", compatibilityDate: settings().compatibility_date,
-    manifest: { mainModule: "egress.mjs", modules: { "egress.mjs": { type: "esm", contents: source("egress.mjs") } } },
-    env: { GATEWAY: { type: "text", value: gateway.url } } } };
+  const entry = clock ? { "main.mjs": MAIN, "entry.mjs": source("entry.mjs"), "instrument.mjs": source("instrument.mjs") } : {};
+  const controller = {
+    config: { name: "harness", compatibilityDate: CONFIG.compatibility_date,
+      compatibilityFlags: ["unsafe_module", "service_binding_extra_handlers"],
+      manifest: { mainModule: "control.mjs", modules: { "control.mjs": { type: "esm", contents: source("control.mjs") } } },
+      env: { GATEWAY: { type: "text", value: gateway.url }, WORKER: { type: "worker", worker: OWNER },
+        ...Object.fromEntries(Object.entries(OBJECTS).map(([exportName, binding]) => [binding, { type: "durable-object", worker: OWNER, exportName }])) } },
+    dev: { unsafeDirectSockets: [{ host: "127.0.0.1", port: 0, entrypoint: "Control" }] },
+  };
   const options = () => instance(state,
-    [...names.map((name, i) => worker({ build, bindings, name, owner: OWNER, entry, port: i === 0 ? port : 0, outbound: "egress" })), egress],
+    [...names.map((name, i) => worker({ build, bindings, name, owner: OWNER, entry, port: i === 0 ? port : 0, outbound: "harness" })), controller],
     ({ level, message }) => { logs.push(message); onLog?.(message, level); });
 
   let miniflare;
+  let controlUrl;
   let offset = 0;
   const w = {
     url: undefined, urls: [], logs, state, requests: gateway.requests, leaks: gateway.leaks,
@@ -51,6 +61,7 @@ export async function startWorker({ build = "build-test", outbound, bindings = {
       const urls = await Promise.all(names.map((name) => miniflare.unsafeGetDirectURL(name)));
       w.urls = urls.map((u) => u.origin);
       w.url = w.urls[0];
+      controlUrl = (await miniflare.unsafeGetDirectURL("harness", "Control")).origin;
       if (offset) await w.setClock(offset);
     },
     /** A new workerd on the same state: every isolate and every object's memory is gone. The URL changes unless `port` was given. */
@@ -67,11 +78,11 @@ export async function startWorker({ build = "build-test", outbound, bindings = {
     /** The Worker's clock runs `ms` ahead of the real one. Timers and alarms still wait in real time. */
     async setClock(ms) {
       offset = ms;
-      await control(`clock=${ms}`);
+      await instrument(`clock=${ms}`);
     },
     /** Durable Object requests and KV operations since resetCounts(), over all instances. */
-    counts: () => control(""),
-    resetCounts: () => control("reset"),
+    counts: () => instrument(""),
+    resetCounts: () => instrument("reset"),
     /** Every entry of a KV namespace: key → { value, metadata, expiration }. */
     async kv(binding) {
       const namespace = await miniflare.getKVNamespace(binding, OWNER);
@@ -90,16 +101,24 @@ export async function startWorker({ build = "build-test", outbound, bindings = {
       return files.map((f) => ({ id: f.slice(0, -".sqlite".length), file: join(dir, f) }));
     },
     /** Sends a request straight to one object, past the Worker. */
-    async durableObject(binding, name, path, init) {
-      const namespace = await miniflare.getDurableObjectNamespace(binding, OWNER);
-      return namespace.get(namespace.idFromName(name)).fetch(new URL(path, "http://object"), init);
-    },
-    /** Drops the memory of one object, as the platform does after ten idle seconds. */
-    evict: (className, name) => miniflare.unsafeEvictDurableObject(OWNER, className, { name }),
-    /** Runs the cron handler; resolves when its work is done. */
-    scheduled: async (options = {}) => (await miniflare.getWorker(OWNER)).scheduled(options),
+    durableObject: (className, name, path, init = {}) =>
+      fetch(`${controlUrl}/object?${new URLSearchParams({ binding: OBJECTS[className], name, url: `http://object${path}` })}`, init),
+    /**
+     * Drops the memory of one idle object, as the platform does after ten quiet seconds. While the object works (a request,
+     * a fetch, an alarm, waitUntil) this waits for it, and fails after 30 seconds.
+     */
+    evict: (className, name) => command("evict", { binding: OBJECTS[className], name }),
+    /** Resets one object as a deployment does: its memory is gone and every request in flight in it breaks. Needs `clock`. */
+    reset: (className, name) => command("reset", { binding: OBJECTS[className], name }).catch(() => {}),
+    /** Runs the cron handler; resolves when its work is done. `time` in milliseconds. */
+    scheduled: (cron = "* * * * *", time = Date.now()) => command("scheduled", { cron, time }),
   };
-  async function control(query) {
+  async function command(name, query) {
+    const answer = await fetch(`${controlUrl}/${name}?${new URLSearchParams(query)}`);
+    if (!answer.ok) throw new Error(await answer.text());
+    return answer.json();
+  }
+  async function instrument(query) {
     const all = await Promise.all(w.urls.map(async (url) => (await fetch(`${url}/__harness?${query}`)).json()));
     return all.reduce((sum, one) => Object.fromEntries(Object.keys(one).map((k) => [k, (sum[k] ?? 0) + one[k]])), {});
   }
@@ -109,7 +128,7 @@ export async function startWorker({ build = "build-test", outbound, bindings = {
 
 /**
  * startWorker() in a child process. `kill()` ends it and workerd at the same instant; start another one with the same
- * `persist` to see what survived. Without `kvNamespace`, `durableObject` and `restart`.
+ * `persist` to see what survived. Without `kvNamespace`, `durableObject` and `restart`, which cannot cross processes.
  */
 export async function startWorkerProcess({ outbound, ...options }) {
   const gateway = await openGateway(outbound);
@@ -150,7 +169,7 @@ export async function startWorkerProcess({ outbound, ...options }) {
       if (gateway.leaks.length) throw new Error(`calls to hosts that no test mapped: ${JSON.stringify(gateway.leaks)}`);
     },
   };
-  for (const method of ["setClock", "counts", "resetCounts", "kv", "durableObjects", "evict", "scheduled"])
+  for (const method of ["setClock", "counts", "resetCounts", "kv", "durableObjects", "evict", "reset", "scheduled"])
     w[method] = (...args) => call(method, ...args);
   return w;
 }

@@ -22,7 +22,8 @@ export function forward(request, target) {
   return new Promise((resolve, reject) => {
     const send = target.protocol === "https:" ? httpsRequest : httpRequest;
     const out = send(target, { method: request.method, headers: { ...headers, host: target.host } }, (answer) => {
-      res.writeHead(answer.statusCode, answer.statusMessage, answer.headers);
+      const { connection, "keep-alive": keepAlive, ...kept } = answer.headers;
+      res.writeHead(answer.statusCode, answer.statusMessage, kept);
       answer.on("error", () => res.destroy());
       answer.on("close", () => answer.complete || res.destroy());
       answer.pipe(res);
@@ -37,7 +38,8 @@ export function forward(request, target) {
 
 async function answer(response, res) {
   const headers = {};
-  for (const [name, value] of new Headers(response.headers)) headers[name] = name === "set-cookie" ? new Headers(response.headers).getSetCookie() : value;
+  for (const [name, value] of new Headers(response.headers))
+    headers[name] = name === "set-cookie" ? [headers[name] ?? [], value].flat() : value;
   if (response.url) {
     delete headers["content-encoding"]; // it comes from fetch(), which has decoded the body
     delete headers["content-length"];
@@ -56,6 +58,7 @@ export async function openGateway(outbound = routeHosts({})) {
   const requests = [];
   const leaks = [];
   const server = createServer(async (req, res) => {
+    res.shouldKeepAlive = false; // else workerd repeats a GET or DELETE whose reused connection breaks
     const { "x-outbound-url": url, host, connection, ...headers } = req.headers;
     const visible = Object.entries(headers).filter(([name]) => name !== "transfer-encoding");
     const abort = new AbortController();
