@@ -14,9 +14,9 @@ import { freePort } from "./peers/server.mjs";
 import { answered, refused } from "./support/expect.mjs";
 import { openWorld } from "./support/world.mjs";
 
-const ROUNDS = 10;
+const ROUNDS = 12;
 const EACH = 3; // accounts per provider: ROUNDS × 2 × EACH refreshes are interrupted
-const LATEST = 45; // a refresh is over by then: the kill falls anywhere before, within and after
+const LATEST = 45; // ms: a refresh is over by then, so a kill before that falls anywhere before, within and after
 
 // The strict provider kills a grant whose spent token comes back; the lenient one takes it until the new one was used.
 const strict = await startOidc();
@@ -35,12 +35,34 @@ async function connect(provider, identifier) {
 /** The refresh tokens the strict provider takes from this user. */
 const live = ({ identifier }) => strict.liveRefreshTokens(identifier).map(({ id }) => id).join();
 
-/** Refreshes every account at once and kills the process after `delay` ms. → which refreshes were answered before that */
-async function interrupted(accounts, delay) {
-  const done = accounts.map((account) => api.refresh({ id: account.id }).then((answer) => answer.status === 200, () => false));
-  await new Promise((over) => setTimeout(over, delay));
+/** When to kill: at a random time, when a random one of the providers' answers has left, or when a caller has got one. */
+const MOMENTS = {
+  "a random time": () => new Promise((over) => setTimeout(over, Math.random() * LATEST)),
+  "an answer of the provider": () => {
+    const from = strict.counts.refresh + lenient.answered;
+    const wanted = 1 + Math.floor(Math.random() * EACH * 2);
+    return until(() => strict.counts.refresh + lenient.answered >= from + wanted);
+  },
+  "an answer to a caller": (answers) => {
+    const wanted = 1 + Math.floor(Math.random() * EACH * 2);
+    return until(() => answers.filter(Boolean).length >= wanted);
+  },
+};
+
+async function until(condition) {
+  while (!condition()) await new Promise((done) => setImmediate(done));
+}
+
+/** Refreshes every account at once and kills the process at that moment. → which refreshes were answered before that */
+async function interrupted(accounts, moment) {
+  const answers = accounts.map(() => false);
+  const requests = accounts.map((account, at) =>
+    api.refresh({ id: account.id }).then((answer) => (answers[at] = answer.status === 200), () => false));
+  await MOMENTS[moment](answers);
+  const before = [...answers];
   await world.worker.kill();
-  return Promise.all(done);
+  await Promise.all(requests);
+  return before;
 }
 
 test(`no account is lost over ${ROUNDS * 2 * EACH} interrupted refreshes`, async (t) => {
@@ -50,13 +72,13 @@ test(`no account is lost over ${ROUNDS * 2 * EACH} interrupted refreshes`, async
   }
   const tally = { kept: 0, spentUnseen: 0 };
   for (let round = 0; round < ROUNDS; round++) {
-    const delay = Math.random() * LATEST;
+    const moment = Object.keys(MOMENTS)[round % 3];
     const before = accounts.map(live);
-    const answeredBefore = await interrupted(accounts, delay);
+    const answeredBefore = await interrupted(accounts, moment);
     const atKill = accounts.map(live);
     await world.startAgain();
     for (const [at, account] of accounts.entries()) {
-      const where = `${account.identifier}, round ${round}, killed after ${delay.toFixed(1)} ms`;
+      const where = `${account.identifier}, round ${round}, killed at ${moment}`;
       const answer = await api.refresh({ id: account.id });
       if (answer.status === 200) {
         tally.kept += 1;

@@ -73,6 +73,19 @@ test("two hundred calls whose fresh-looking token the provider refuses share one
   oneRefresh();
 });
 
+test("a refusal that comes after the token was renewed does not renew it again", async () => {
+  oidc.expireAccessTokens();
+  oidc.refusals.shut();
+  const calls = start(2, api, other);
+  await oidc.refusals.queue(2);
+  oidc.refusals.openForOne();
+  answered(await Promise.race(calls));
+  oidc.refusals.open();
+  await allSucceed(calls);
+  assert.equal(oidc.counts.token, 1);
+  oneRefresh();
+});
+
 test("an object evicted between the calls does not ask again", async () => {
   await expire();
   const first = start(CALLS / 2, api, other);
@@ -83,12 +96,23 @@ test("an object evicted between the calls does not ask again", async () => {
   oneRefresh();
 });
 
-test("an object evicted while its token request is on the way asks again, and every call succeeds", async () => {
+test("an object that is reset after its refresh, with calls under way, does not ask again", async () => {
+  await expire();
+  const calls = start(CALLS, api, other);
+  while (oidc.counts.refresh === 0) await new Promise((done) => setTimeout(done, 1));
+  await Promise.race(calls);
+  await world.reset(account);
+  await allSucceed(calls);
+  assert.equal(oidc.counts.token, 1);
+  oneRefresh();
+});
+
+test("an object that is reset while its token request is on the way asks again, and every call succeeds", async () => {
   await expire();
   oidc.gate.shut();
   const calls = start(CALLS, api, other);
   await oidc.gate.queue(1);
-  await world.evict(account);
+  await world.reset(account);
   oidc.gate.dismiss();
   await allSucceed(calls);
   oneRefresh();

@@ -22,7 +22,7 @@ export async function startOidc({
   const store = new Map();
   const gate = new Gate();
   const counts = { token: 0, refresh: 0, code: 0, reuse: 0, revocation: 0, api: 0, refused: 0 };
-  const peer = { counts, gate, user, deny: false, lifetime, apiTokens: [], client: null };
+  const peer = { counts, gate, refusals: new Gate(), user, deny: false, lifetime, apiTokens: [], client: null };
   let handle = (_request, response) => response.writeHead(503).end();
   const { url, stop } = await listen((request, response) => handle(request, response));
 
@@ -165,6 +165,7 @@ async function api(provider, peer, pathname, request, response) {
   request.resume();
   if (!token || token.isExpired) {
     peer.counts.refused += 1;
+    await peer.refusals.pass();
     return answer(401, { message: "Bad credentials" }, { "www-authenticate": 'Bearer error="invalid_token"' });
   }
   peer.apiTokens.push(bearer);

@@ -28,7 +28,7 @@ export async function startScripted({ expiresIn = 3600, rotate = false, grace = 
   const client = learnClient("scripted-client", "scripted-client-secret-0123456789");
   const scripts = new Map();
   const peer = {
-    client, user, expiresIn, tokenReply, requests: [], gate: new Gate(), held: new Set(),
+    client, user, expiresIn, tokenReply, requests: [], answered: 0, gate: new Gate(), held: new Set(),
     codes: new Map(), access: new Map(), refresh: new Map(),
     /** Extra or changed parameters of the redirect back to the Worker. */
     callback: (parameters) => parameters,
@@ -47,7 +47,8 @@ export async function startScripted({ expiresIn = 3600, rotate = false, grace = 
     const queue = scripts.get(route) ?? scripts.get(seen.path) ?? [];
     const scripted = queue[0]?.always ? queue[0].always : queue.shift();
     const answer = typeof scripted === "function" ? await scripted(seen) : scripted;
-    return send(response, answer ?? usual(peer, grace, rotate, seen, address), peer);
+    await send(response, answer ?? usual(peer, grace, rotate, seen, address), peer);
+    if (route === "POST /token") peer.answered += 1;
   });
 
   return Object.assign(peer, {

@@ -72,6 +72,11 @@ export class Gate {
     for (const done of this.#waiters.splice(0)) done(true);
   }
 
+  /** Lets the one through who waits longest; the door stays shut. */
+  openForOne() {
+    this.#waiters.shift()?.(true);
+  }
+
   /** Turns those who wait away, and lets later ones through. */
   dismiss() {
     this.#shut = false;

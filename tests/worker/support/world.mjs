@@ -12,6 +12,9 @@ import { answered } from "./expect.mjs";
 import { Places } from "./scan.mjs";
 import { count, learn } from "./secrets.mjs";
 
+/** What an object may keep as it is: it is of no use in a quarter of an hour. Tokens, verifiers and client secrets are sealed. */
+const SHORT_LIVED = ["magic link", "state"];
+
 /** A sealing key as the Worker's secret names it. */
 export const newKey = (id) => `${id}:${learn("sealing key", randomBytes(32).toString("base64url"))}`;
 
@@ -113,9 +116,14 @@ class World {
     return all;
   }
 
-  /** Drops the memory of an account's object, as the platform does with idle ones. */
+  /** Drops the memory of an account's object when it has nothing to do, as the platform does. */
   evict({ id }) {
     return this.worker.evict("Account", id);
+  }
+
+  /** Drops it at once, with everything under way in it, as a deployment does. */
+  reset({ id }) {
+    return this.worker.reset("Account", id);
   }
 
   #witness(page) {
@@ -135,7 +143,7 @@ class World {
     this.closed = true;
     try {
       for (const [key, value] of Object.entries(await this.kv())) this.places.add(`KV ${key}`, `${key}\n${value}`);
-      for (const [name, bytes] of Object.entries(await this.objects())) this.places.add(`storage of ${name}`, bytes);
+      for (const [name, bytes] of Object.entries(await this.objects())) this.places.add(`storage of ${name}`, bytes, SHORT_LIVED);
       this.#readLogs();
     } finally {
       await this.worker.dispose();
