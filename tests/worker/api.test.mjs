@@ -146,8 +146,7 @@ test("a new key seals, the old one still opens, and a lost one is said to be los
   answered(await keys.api.refresh({ id: account.id }));
   await again(next);
   refused(await keys.api.refresh({ id: account.id }), "INTERNAL"); // the client secret was sealed with the key that is gone
-  const tokens = answered(await keys.api.auth({ id: account.id }));
-  assert.ok(tokens.connected_account.authorization_details.oauth_token.access_token, "the token was sealed with the new key");
+  answered(await whoami()); // the access token was sealed with the new one
   await again(newKey("k3"));
   refused(await keys.api.auth({ id: account.id }), "INTERNAL");
 });

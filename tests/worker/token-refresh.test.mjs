@@ -97,15 +97,15 @@ test("a token endpoint that hangs, or breaks the connection, is a timeout or an 
   await staysActive();
 });
 
-test("a page instead of JSON is the provider's error, and costs no account", async () => {
+test("a page instead of JSON is an outage, and costs no account", async () => {
   await expired(reply(200, "<!doctype html><title>Sign in</title>"));
-  refused(await whoami(), "PROVIDER_ERROR");
+  refused(await whoami(), "PROVIDER_UNAVAILABLE", { retryable: true });
   await staysActive();
 });
 
-test("an answer without an access token is the provider's error, and costs no account", async () => {
+test("an answer without an access token is an outage, and costs no account", async () => {
   await expired(reply(200, { token_type: "Bearer" }));
-  refused(await whoami(), "PROVIDER_ERROR");
+  refused(await whoami(), "PROVIDER_UNAVAILABLE", { retryable: true });
   await staysActive();
 });
 
@@ -162,6 +162,7 @@ test("a 401 on a token that looks fresh renews it once, repeats the call once, a
   peer.expireAccessTokens();
   answered(await whoami());
   assert.deepEqual([tokenRequests(), peer.calls().length], [1, 2]);
+  await world.clock(60); // a token that was renewed a moment ago is not renewed again because it is refused
   peer.forget();
   peer.script("GET /api/user", { always: reply(401, { message: "Bad credentials" }) });
   refused(await whoami(), "REAUTHORIZATION_REQUIRED", { providerStatus: 401 });

@@ -33,9 +33,9 @@ async function consented({ state = "operator's own state" } = {}) {
 const verify = (fields) => api.call("POST", "/api/v1/connected_accounts/user/verify", { json: fields });
 const whoami = (id) => api.execute({ tool_name: "github_user_get_authenticated", connected_account_id: id, params: {} });
 
-/** Waits for its operator: no token, no call, nothing sent to the provider. */
-async function unusable(id) {
-  assert.equal((await world.account({ id })).status, "PENDING_VERIFICATION");
+/** Not connected yet: no token, no call, nothing sent to the provider. */
+async function unusable(id, status = "PENDING_VERIFICATION") {
+  assert.equal((await world.account({ id })).status, status);
   peer.forget();
   refused(await whoami(id), "REAUTHORIZATION_REQUIRED");
   refused(await api.auth({ id }), "REAUTHORIZATION_REQUIRED");
@@ -56,12 +56,18 @@ test("an account is usable only after the operator confirmed the identifier", as
   assert.equal(answered(await whoami(id)).data.login, "jo");
 });
 
-test("a wrong identifier is refused, and the account stays unusable", async () => {
-  const { named, id, request } = await consented();
-  for (const identifier of ["somebody-else", "", named.identifier.toUpperCase()]) {
-    const answer = await verify({ auth_request_id: request, identifier });
-    refused(answer, identifier === "" ? "INVALID_REQUEST" : "PERMISSION_DENIED");
+test("a wrong identifier is refused, and the consent is dropped", async () => {
+  for (const wrong of ["somebody-else", "USER", "user-"]) {
+    const { named, id, request } = await consented();
+    refused(await verify({ auth_request_id: request, identifier: wrong }), "PERMISSION_DENIED");
+    await unusable(id, "PENDING_AUTH");
+    assert.equal((await world.account({ id })).status_reason, "verification_mismatch");
+    assert.ok((await verify({ auth_request_id: request, identifier: named.identifier })).status >= 400, "guessing has one try");
+    await unusable(id, "PENDING_AUTH");
   }
+  const { id, request } = await consented();
+  refused(await verify({ auth_request_id: request, identifier: "" }), "INVALID_REQUEST");
+  refused(await verify({ identifier: "user" }), "INVALID_REQUEST");
   await unusable(id);
 });
 
@@ -71,7 +77,7 @@ test("an unknown, foreign or used request is refused", async () => {
   assert.ok((await verify({ auth_request_id: "nothing", identifier: first.named.identifier })).status >= 400);
   refused(await verify({ auth_request_id: second.request, identifier: first.named.identifier }), "PERMISSION_DENIED");
   await unusable(first.id);
-  await unusable(second.id);
+  await unusable(second.id, "PENDING_AUTH");
   answered(await verify({ auth_request_id: first.request, identifier: first.named.identifier }));
   assert.ok((await verify({ auth_request_id: first.request, identifier: first.named.identifier })).status >= 400, "works once");
   assert.equal((await world.account({ id: first.id })).status, "ACTIVE");
@@ -80,7 +86,10 @@ test("an unknown, foreign or used request is refused", async () => {
 test("a user who comes back to connect again does not lose the account that works", async () => {
   const { named, id, request } = await consented();
   answered(await verify({ auth_request_id: request, identifier: named.identifier }));
-  answered(await api.magicLink({ ...named, user_verify_url: verifyUrl }));
+  const { link } = answered(await api.magicLink({ ...named, user_verify_url: verifyUrl }));
+  answered(await whoami(id));
+  const browser = world.browser();
+  await browser.submit(await browser.open(link), { until: (url) => url.startsWith("http://127.0.0.1:9/") });
   answered(await whoami(id));
 });
 
