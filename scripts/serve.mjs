@@ -26,8 +26,7 @@ const stop = async () => {
   await miniflare.dispose();
   process.exit(0);
 };
-process.on("SIGTERM", stop);
-process.on("SIGINT", stop);
+for (const signal of ["SIGTERM", "SIGINT"]) process.removeAllListeners(signal).on(signal, stop); // Miniflare's own would exit with an error
 try {
   await miniflare.ready;
   const url = await miniflare.unsafeGetDirectURL();
