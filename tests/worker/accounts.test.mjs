@@ -145,3 +145,17 @@ test("identifiers are opaque: odd ones are kept apart and kept as they are", asy
   }
   assert.equal(ids.size, odd.length);
 });
+
+test("the longest and oddest names there can be fit wherever they are kept", async () => {
+  const name = "n".repeat(63);
+  const connection = await world.connection(peer, { name });
+  for (const sign of ['"', "\\", "é", "💡"]) {
+    peer.user = sign.repeat(100);
+    const identifier = sign.repeat(Math.floor(256 / Buffer.byteLength(sign)));
+    const account = await world.account(await world.connected(connection, identifier));
+    assert.equal(account.identifier, identifier);
+    assert.ok(account.label?.startsWith(sign.repeat(20)), account.label);
+    assert.deepEqual((await list({ connection_name: name, identifier })).connected_accounts.map((a) => a.id), [account.id]);
+  }
+  peer.user = "jo";
+});

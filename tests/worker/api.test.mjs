@@ -115,6 +115,19 @@ test("the cookie of a flow is bound to its browser: short, HttpOnly, SameSite=La
   assert.match(page.words, /GitHub/);
 });
 
+test("at a public https address, links lead there and the cookie is Secure and host-bound", async (t) => {
+  const home = await openWorld({ t, bindings: { PUBLIC_URL: "https://valetkey.example" } });
+  const { connection } = answered(await home.api.createConnection({ name: "public", connector: "github", ...peer.client, endpoints: peer.endpoints }));
+  assert.equal(connection.redirect_uri, "https://valetkey.example/callback/public");
+  const { link } = answered(await home.api.magicLink({ connection_name: "public", identifier: "cookie" }));
+  assert.equal(new URL(link).origin, "https://valetkey.example");
+  const answer = await home.api.send("GET", new URL(link).pathname);
+  const [cookie] = answer.headers.getSetCookie();
+  assert.match(cookie, /^__Host-/);
+  assert.match(cookie, /; *Secure/i);
+  assert.ok(!/domain=/i.test(cookie));
+});
+
 test("without a sealing key every request says what to set, and nothing runs", async (t) => {
   for (const bindings of [{ VALETKEY_KEYS: "" }, { VALETKEY_KEYS: "k1:short" }, { VALETKEY_KEYS: "nonsense" }]) {
     const bare = await openWorld({ t, bindings });
@@ -130,9 +143,9 @@ test("without a sealing key every request says what to set, and nothing runs", a
 
 test("a new key seals, the old one still opens, and a lost one is said to be lost", async (t) => {
   const storage = mkdtempSync(join(tmpdir(), "valetkey-keys-"));
-  t.after(() => rmSync(storage, { recursive: true, force: true }));
   const [first, next] = [newKey("k1"), newKey("k2")];
   const keys = await openWorld({ t, persist: storage, bindings: { VALETKEY_KEYS: first } });
+  t.after(() => rmSync(storage, { recursive: true, force: true })); // after the world has been read and closed
   const connection = await keys.connection(peer);
   const account = await keys.connected(connection, "keeper");
   const whoami = () => keys.api.execute({ tool_name: "github_user_get_authenticated", connected_account_id: account.id, params: {} });

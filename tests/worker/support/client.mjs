@@ -78,11 +78,12 @@ export class Client {
   }
 
   #witness(route, answer) {
-    const bare = route.split("?")[0];
+    const bare = route.split("?")[0].replace(/(\/connect\/).*/, "$1{token}");
     const carries = CARRIES.find(([pattern]) => pattern.test(bare));
     const ours = !bare.includes(" /proxy/") || answer.headers.get("x-valetkey-error");
     if (answer.status < 400 && (carries?.[1] === null || !ours)) return;
-    this.places?.add(`answer ${answer.status} to ${bare}`, answer.text, answer.status < 400 ? carries?.[1] ?? [] : []);
+    const page = /^text\/html/.test(answer.headers.get("content-type") ?? "");
+    this.places?.add(`answer ${answer.status} to ${bare}`, answer.text, page ? ["magic link"] : answer.status < 400 ? carries?.[1] ?? [] : []);
     this.places?.add(`headers of the answer to ${bare}`, JSON.stringify([...answer.headers]));
   }
 
