@@ -23,7 +23,7 @@ async function emulated(service, connectors) {
 const github = await emulated("github", [{ connector: "github", scopes: ["repo", "read:user"] }]);
 const google = await emulated("google", [
   { connector: "gmail", scopes: ["https://www.googleapis.com/auth/gmail.modify"] },
-  { connector: "googlecalendar", scopes: ["https://www.googleapis.com/auth/calendar"], endpoints: (url) => ({ api_base: `${url}/calendar/v3` }) },
+  { connector: "googlecalendar", scopes: ["https://www.googleapis.com/auth/calendar"] },
   { connector: "googledrive", scopes: ["https://www.googleapis.com/auth/drive"], endpoints: (url) => ({ api_base: `${url}/drive/v3` }) },
 ]);
 const slack = await emulated("slack", [{ connector: "slack", scopes: ["chat:write", "channels:read", "channels:history"] }]);
@@ -58,7 +58,7 @@ test("Gmail: a mail is sent, and found in the mailbox", async () => {
   assert.ok(sent.id);
   const listed = answered(await call(jo, "gmail_fetch_mails", {}));
   assert.ok(JSON.stringify(listed.data).includes(sent.id), JSON.stringify(listed.data).slice(0, 500));
-  const raw = await (await api.proxy("GET", `users/me/messages/${sent.id}`, { account: { connection_name: "gmail", identifier: "jo" } })).text;
+  const raw = await (await api.proxy("GET", `gmail/v1/users/me/messages/${sent.id}`, { account: { connection_name: "gmail", identifier: "jo" } })).text;
   assert.ok(raw.includes(sent.id));
 });
 
@@ -75,7 +75,8 @@ test("Slack: a message is posted and read, and an error with status 200 is an er
 for (const connector of ["googlecalendar", "googledrive"]) {
   test(`${connector}: the seeded user connects and the API knows them`, async () => {
     const jo = await connect(connector);
-    const path = connector === "googlecalendar" ? "users/me/calendarList" : "files";
+    assert.equal(jo.account.label, USER.email);
+    const path = connector === "googlecalendar" ? "calendar/v3/users/me/calendarList" : "files";
     assert.equal((await api.proxy("GET", path, { account: { connection_name: jo.connection_name, identifier: "jo" } })).status, 200);
   });
 }

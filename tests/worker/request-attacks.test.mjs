@@ -48,7 +48,8 @@ test("a path parameter cannot leave its place", async () => {
 test("a redirect to another host is not followed by a tool, and the credential stays", async () => {
   for (const status of [301, 302, 303, 307, 308]) {
     peer.script("GET /api/user", reply(status, "", { location: `${evil.url}/steal` }));
-    refused(await api.execute({ tool_name: "github_user_get_authenticated", ...named, params: {} }), "PROVIDER_ERROR");
+    const answer = await api.execute({ tool_name: "github_user_get_authenticated", ...named, params: {} });
+    refused(answer, answer.json?.error?.code, { origin: "provider", providerStatus: status });
   }
   nothingLeft();
 });

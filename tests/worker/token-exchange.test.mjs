@@ -11,7 +11,7 @@ const peer = await startScripted();
 const world = await openWorld({ peers: [peer] });
 const { api } = world;
 const github = await world.connection(peer);
-const gmail = await world.connection(peer, { connector: "gmail", scopes: ["https://www.googleapis.com/auth/gmail.modify"] });
+const drive = await world.connection(peer, { connector: "googledrive", scopes: ["https://www.googleapis.com/auth/drive"] });
 let users = 0;
 
 beforeEach(() => {
@@ -41,7 +41,7 @@ async function failed({ account, page }, reason) {
 
 test("a token without a lifetime gets the one its connector assumes", async () => {
   peer.tokenReply = ({ expires_in, ...tokens }) => tokens;
-  const { account } = await connect(gmail);
+  const { account } = await connect(drive);
   assert.equal(account.status, "ACTIVE");
   assert.ok(lifetime(account) > 1800 && lifetime(account) <= 3600, account.token_expires_at);
 });

@@ -32,9 +32,14 @@ const SERVICES = {
       calendars: [{ id: "primary", user_email: USER.email, summary: USER.email, primary: true, selected: true, time_zone: "UTC" }],
       drive_items: [{ id: "drv_docs", user_email: USER.email, name: "Docs", mime_type: "application/vnd.google-apps.folder", parent_ids: ["root"] }],
     }),
-    endpoints: (url) => ({ authorize_url: `${url}/o/oauth2/v2/auth`, token_url: `${url}/oauth2/token`, revoke_url: `${url}/oauth2/revoke`, api_base: `${url}/gmail/v1` }),
+    endpoints: (url) => ({ authorize_url: `${url}/o/oauth2/v2/auth`, token_url: `${url}/oauth2/token`, revoke_url: `${url}/oauth2/revoke`, api_base: url }),
     token: "/oauth2/token",
     open: ["/o/oauth2/", "/oauth2/token", "/oauth2/revoke"],
+    // What the emulator lacks, from what it knows of the user.
+    lacks: {
+      "/drive/v3/about": (user) => ({ user: { displayName: user.name, emailAddress: user.email, permissionId: user.sub } }),
+      "/gmail/v1/users/me/profile": (user) => ({ emailAddress: user.email }),
+    },
     map: { "/v1/userinfo": "/oauth2/v2/userinfo", "/oauth2/v3/userinfo": "/oauth2/v2/userinfo", "/token": "/oauth2/token" },
     refuse: () => [401, { error: { code: 401, message: "Invalid Credentials", status: "UNAUTHENTICATED" } }],
   },
@@ -91,6 +96,10 @@ async function pass(definition, issued, upstream, request, address, body) {
   if (!definition.open.some((prefix) => path.startsWith(prefix)) && !issued.has(bearer)) {
     const [status, answer] = definition.refuse();
     return [status, json, JSON.stringify(answer)];
+  }
+  if (definition.lacks?.[path]) {
+    const user = await fetch(`${upstream}/oauth2/v2/userinfo`, { headers: { authorization: request.headers.authorization } });
+    return [200, json, JSON.stringify(definition.lacks[path](await user.json()))];
   }
   let { method } = request;
   const headers = { ...request.headers };

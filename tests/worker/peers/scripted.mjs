@@ -137,9 +137,18 @@ function api(peer, seen) {
   const bearer = /^Bearer (.+)$/i.exec(seen.headers.authorization ?? "")?.[1];
   const account = peer.access.get(bearer);
   if (!account) return reply(401, { message: "Bad credentials" });
-  const done = seen.method === "POST" ? 201 : 200;
-  return reply(done, { ok: true, id: 1, number: 1, login: account, email: `${account}@example.com`, path: seen.path, query: seen.query });
+  const identity = IDENTITIES[seen.path]?.(account);
+  if (identity) return reply(200, identity);
+  return reply(seen.method === "POST" ? 201 : 200, { ok: true, id: 1, number: 1, login: account, email: `${account}@example.com`, path: seen.path, query: seen.query });
 }
+
+/** Who the account is, where vendors say it elsewhere than GitHub's `GET /user`. */
+const IDENTITIES = {
+  "/api/auth.test": (account) => ({ ok: true, team: "Workspace", team_id: "T1", user: account, user_id: "U1" }),
+  "/api/about": (account) => ({ user: { displayName: account, emailAddress: `${account}@example.com`, permissionId: "1" } }),
+  "/v1/userinfo": (account) => ({ sub: "1", email: `${account}@example.com`, name: account }),
+  "/api/graphql": (account) => ({ data: { viewer: { id: "1", name: account, email: `${account}@example.com` }, organization: { id: "O1", name: "Workspace", urlKey: "workspace" } } }),
+};
 
 async function send(response, answer, peer) {
   if (answer.hang) return peer.held.add(response);
