@@ -11,7 +11,7 @@ pub enum Code {
     Unauthenticated,
     /// The caller may not use this.
     PermissionDenied,
-    /// No such provider, or no such route.
+    /// No such provider.
     ProviderNotFound,
     /// No such connection.
     ConnectionNotFound,
@@ -27,7 +27,7 @@ pub enum Code {
     InsufficientScope,
     /// The provider refused: not allowed.
     ProviderPermissionDenied,
-    /// The provider refused: not there.
+    /// Not there, at the provider or here (a route, a caller).
     ResourceNotFound,
     /// The provider refused: malformed or invalid.
     ProviderInvalidRequest,

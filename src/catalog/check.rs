@@ -74,7 +74,9 @@ pub fn connector(file: &ConnectorFile, folder: &str, problems: &mut Problems) {
     if file.auth.oauth2.is_none() && file.auth.key.is_none() {
         problems.add("auth needs [auth.oauth2] or [auth.key]");
     }
-    for url in [&file.http.base_url].into_iter().chain(file.auth.oauth2.iter().flat_map(|o| [&o.authorize_url, &o.token_url])) {
+    for url in
+        [&file.http.base_url].into_iter().chain(file.auth.oauth2.iter().flat_map(|o| [&o.authorize_url, &o.token_url]))
+    {
         if !url.starts_with("https://") {
             problems.add(&format!("`{url}` must start with https://"));
         }
@@ -93,13 +95,15 @@ pub fn connector(file: &ConnectorFile, folder: &str, problems: &mut Problems) {
             problems.add("a retry_after entry names a header or a place (`at`), not both");
         }
     }
-    let pointers = file.errors.code.iter().chain(&file.errors.message).chain(file.errors.failed_when.iter().map(|w| &w.at));
+    let pointers =
+        file.errors.code.iter().chain(&file.errors.message).chain(file.errors.failed_when.iter().map(|w| &w.at));
     for pointer in pointers {
         check_pointer(pointer, problems);
     }
     for limit in &file.limits {
         if limit.units == 0 || limit.per_seconds == 0 || limit.cost > limit.units {
-            problems.add(&format!("limit `{}`: units, per_seconds must be above 0, and cost at most units", limit.name));
+            problems
+                .add(&format!("limit `{}`: units, per_seconds must be above 0, and cost at most units", limit.name));
         }
     }
     let fields = file.auth.fields.iter().chain(file.auth.key.iter().flat_map(|key| &key.fields));
@@ -131,7 +135,9 @@ pub fn tool(tool: &ToolFile, connector: &ConnectorFile, problems: &mut Problems)
         problems.add("docs must be an https:// link to the vendor's page");
     }
     let (method, url) = tool.request.split_once(' ').unwrap_or(("", ""));
-    if !matches!(method, "GET" | "POST" | "PUT" | "PATCH" | "DELETE" | "HEAD") || !(url.starts_with('/') || url.starts_with("https://")) {
+    if !matches!(method, "GET" | "POST" | "PUT" | "PATCH" | "DELETE" | "HEAD")
+        || !(url.starts_with('/') || url.starts_with("https://"))
+    {
         problems.add("request must be a verb and a path or URL, e.g. \"GET /users/{user_id}\"");
     }
     if method == "GET" && tool.effect != "read" {
@@ -175,7 +181,9 @@ fn scopes(tool: &ToolFile, connector: &ConnectorFile, problems: &mut Problems) {
     let Some(oauth2) = &connector.auth.oauth2 else { return };
     for scope in &tool.scopes {
         if !oauth2.scopes.contains_key(scope) && !oauth2.optional_scopes.contains_key(scope) {
-            problems.add(&format!("scope `{scope}` stands neither in [auth.oauth2.scopes] nor in [auth.oauth2.optional_scopes]"));
+            problems.add(&format!(
+                "scope `{scope}` stands neither in [auth.oauth2.scopes] nor in [auth.oauth2.optional_scopes]"
+            ));
         }
     }
 }
@@ -218,11 +226,15 @@ fn strings<'a>(value: &'a serde_json::Value, out: &mut Vec<&'a str>) {
 
 fn holes(tool: &ToolFile, connector: &ConnectorFile, problems: &mut Problems) {
     let saved: BTreeSet<&str> = tool.before.iter().flat_map(|step| step.save.keys().map(String::as_str)).collect();
-    let known = |name: &str| tool.params.contains_key(name) || saved.contains(name) || name.starts_with("account.") || name == "uuid";
+    let known = |name: &str| {
+        tool.params.contains_key(name) || saved.contains(name) || name.starts_with("account.") || name == "uuid"
+    };
     for name in template::names(&tool.request) {
         let given = tool.params.get(name).is_some_and(|param| param.required || param.default.is_some());
         if !given && !saved.contains(name) && !name.starts_with("account.") {
-            problems.add(&format!("{{{name}}} in the request needs a parameter `{name}` that is required or has a default"));
+            problems.add(&format!(
+                "{{{name}}} in the request needs a parameter `{name}` that is required or has a default"
+            ));
         }
     }
     for text in templates(tool) {
@@ -258,7 +270,11 @@ fn holes(tool: &ToolFile, connector: &ConnectorFile, problems: &mut Problems) {
 }
 
 fn urls(tool: &ToolFile) -> impl Iterator<Item = &str> {
-    [tool.request.as_str()].into_iter().chain(tool.before.iter().map(|step| step.request.as_str())).filter_map(|line| line.split_once(' ')).map(|(_, url)| url)
+    [tool.request.as_str()]
+        .into_iter()
+        .chain(tool.before.iter().map(|step| step.request.as_str()))
+        .filter_map(|line| line.split_once(' '))
+        .map(|(_, url)| url)
 }
 
 fn host(url: &str) -> Option<&str> {
@@ -271,7 +287,10 @@ fn host_of(url: &str) -> Option<&str> {
 
 fn sentence(what: &str, text: &str, problems: &mut Problems) {
     if !text.ends_with('.') || text.chars().count() > 240 {
-        problems.add(&format!("{what} must end with a full stop and have at most 240 characters (has {})", text.chars().count()));
+        problems.add(&format!(
+            "{what} must end with a full stop and have at most 240 characters (has {})",
+            text.chars().count()
+        ));
     }
 }
 

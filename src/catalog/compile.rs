@@ -141,7 +141,6 @@ const ENCODES: &[(&str, Encode)] = &[
     ("parsed_json", Encode::ParsedJson),
     ("base64", Encode::Base64),
     ("base64url", Encode::Base64Url),
-    ("adf", Encode::Adf),
     ("epoch_seconds", Encode::EpochSeconds),
     ("epoch_milliseconds", Encode::EpochMilliseconds),
 ];
@@ -349,18 +348,15 @@ fn compile_tool(tool: &ToolFile, connector: &ConnectorFile, problems: &mut Probl
             headers: pairs(&tool.headers),
             encoding: encoding(tool.encoding.as_deref(), problems),
             graphql: tool.graphql.as_deref().map_or("", |document| text(document.trim())),
-            message: tool.message.as_ref().map(|message| Message {
-                at: text(&message.at),
-                parts: text(&message.parts.to_string()),
-            }),
+            message: tool
+                .message
+                .as_ref()
+                .map(|message| Message { at: text(&message.at), parts: text(&message.parts.to_string()) }),
             content: tool.content.as_ref().map(content),
         },
         before,
         result: text(&tool.result),
-        answer: tool
-            .answer
-            .as_deref()
-            .map_or(Answer::JsonAnswer, |answer| problems.word("answer", answer, ANSWERS)),
+        answer: tool.answer.as_deref().map_or(Answer::JsonAnswer, |answer| problems.word("answer", answer, ANSWERS)),
         page: page.map(|page| compile_page(page, tool, problems)),
         limits: texts(&tool.limits),
         costs: list(tool.costs.iter().map(|(name, cost)| (text(name), *cost)).collect()),

@@ -501,8 +501,6 @@ pub enum Encode {
     Base64,
     /// Base64url of the text without padding (RFC 4648 section 5).
     Base64Url,
-    /// Markdown to Atlassian Document Format.
-    Adf,
     /// RFC 3339 to seconds since 1970.
     EpochSeconds,
     /// RFC 3339 to milliseconds since 1970.

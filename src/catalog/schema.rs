@@ -5,8 +5,22 @@ use serde_json::{Map, Value, json};
 
 /// The keywords our own check of an input understands (`tool::input`); no other may be used.
 const KEYWORDS: &[&str] = &[
-    "type", "description", "enum", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "pattern",
-    "format", "items", "properties", "required", "additionalProperties", "default",
+    "type",
+    "description",
+    "enum",
+    "minimum",
+    "maximum",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "pattern",
+    "format",
+    "items",
+    "properties",
+    "required",
+    "additionalProperties",
+    "default",
 ];
 const TYPES: &[&str] = &["string", "integer", "number", "boolean", "array", "object"];
 const FORMATS: &[&str] = &["date-time", "date", "time", "email", "uri", "uuid", "ipv4", "byte"];
@@ -21,7 +35,8 @@ pub fn input(tool: &ToolFile, pages: bool) -> Value {
         let description = "`next_cursor` of the previous answer, to get the next page.";
         properties.insert("cursor".into(), json!({ "type": "string", "description": description }));
     }
-    let required: Vec<_> = tool.params.iter().filter(|(_, param)| param.required).map(|(name, _)| name.clone()).collect();
+    let required: Vec<_> =
+        tool.params.iter().filter(|(_, param)| param.required).map(|(name, _)| name.clone()).collect();
     let mut schema = json!({ "type": "object", "properties": properties, "additionalProperties": false });
     if !required.is_empty() {
         schema["required"] = json!(required);

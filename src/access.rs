@@ -1,0 +1,166 @@
+//! From what a caller names to an account that can be used: connection, account id, fresh token.
+
+use crate::account::command::{Command, Reply};
+use crate::account::snapshot::{self, Snapshot};
+use crate::account::{AccountId, check_identifier};
+use crate::app::{App, Known, Leased, remember};
+use crate::catalog::{Connector, Tool};
+use crate::code::Code;
+use crate::error::{Error, Result};
+use crate::limit::gate;
+use crate::ports::Millis;
+use futures_util::FutureExt;
+use std::rc::Rc;
+
+/// How long an isolate uses an account's token without asking KV again. Disconnecting waits this long, so that no lease
+/// outlives it.
+pub const LEASE: Millis = 1_000;
+
+/// How a caller names an account.
+#[derive(Debug, Default, Clone)]
+pub struct Named {
+    /// `ca_…`
+    pub id: Option<String>,
+    /// Name of the connection.
+    pub connection: Option<String>,
+    /// The operator's id of the user.
+    pub identifier: Option<String>,
+}
+
+/// An account about to be used.
+pub struct Used {
+    /// `ca_…`
+    pub id: AccountId,
+    /// Its connection.
+    pub known: Rc<Known>,
+    /// Its connector.
+    pub connector: &'static Connector,
+}
+
+impl Used {
+    /// The call as the limits see it.
+    pub fn gate(&self, tool: Option<&'static Tool>) -> gate::Call<'_> {
+        gate::Call { connector: self.connector, tool, connection: &self.known.connection, account: self.id.as_str() }
+    }
+}
+
+/// Finds the account a caller names. `provider` stands in for a connection that is not named.
+pub async fn find(app: &App, named: &Named, provider: Option<&str>) -> Result<Used> {
+    let (id, known) = match (&named.id, &named.identifier) {
+        (Some(id), _) => {
+            let id = AccountId::parse(id).ok_or_else(|| not_found(id))?;
+            let name = connection_name(app, &id).await?;
+            (id, app.connection(&name).await?)
+        }
+        (None, Some(identifier)) => {
+            check_identifier(identifier)?;
+            let name = named.connection.as_deref().or(provider);
+            let name = name.ok_or_else(|| Error::invalid("connection_name is missing"))?;
+            let known = app.connection(name).await?;
+            (known.account_id(identifier), known)
+        }
+        (None, None) => {
+            return Err(Error::invalid("name the account: connected_account_id, or connection_name and identifier"));
+        }
+    };
+    if known.connection.id != id.connection_id() {
+        return Err(not_found(id.as_str()));
+    }
+    Ok(Used { connector: known.connection.connector()?, id, known })
+}
+
+fn not_found(id: &str) -> Error {
+    Error::new(Code::ConnectedAccountNotFound, format!("no connected account `{id}`"))
+}
+
+/// The name of an account's connection: from what is leased, from KV, or from the account itself.
+async fn connection_name(app: &App, id: &AccountId) -> Result<String> {
+    if let Some(leased) = leased(app, id) {
+        return Ok(leased.snapshot.row.connection_name.clone());
+    }
+    if let Some(snapshot) = from_kv(app, id).await? {
+        let name = snapshot.row.connection_name.clone();
+        keep(app, id, snapshot, app.now());
+        return Ok(name);
+    }
+    match app.accounts.ask(id, Command::View).await? {
+        Reply::View { snapshot, .. } => Ok(snapshot.row.connection_name),
+        _ => Err(unexpected()),
+    }
+}
+
+fn leased(app: &App, id: &AccountId) -> Option<Rc<Leased>> {
+    let now = app.now();
+    let leased = app.isolate.leased.borrow();
+    let (at, leased) = leased.get(id)?;
+    (now < at + LEASE && leased.snapshot.is_fresh(now)).then(|| leased.clone())
+}
+
+async fn from_kv(app: &App, id: &AccountId) -> Result<Option<Snapshot>> {
+    let text = app.snapshots.get(&snapshot::key(id.as_str())).await?;
+    // A copy that cannot be read is as good as none: the account itself is asked.
+    Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+}
+
+/// Keeps a snapshot for a moment, if its token can be used.
+fn keep(app: &App, id: &AccountId, snapshot: Snapshot, at: Millis) -> Option<Rc<Leased>> {
+    if !snapshot.is_fresh(app.now()) {
+        return None;
+    }
+    let token = snapshot.open(&app.keys).ok()?;
+    if snapshot.is_ageing(app.now()) {
+        renew_later(app, id);
+    }
+    let leased = Rc::new(Leased { snapshot, token });
+    remember(&app.isolate.leased, id.clone(), at, leased.clone());
+    Some(leased)
+}
+
+/// Renews behind the answer, so that no call waits for it.
+fn renew_later(app: &App, id: &AccountId) {
+    let (accounts, id) = (app.accounts.clone(), id.clone());
+    // What comes of it is in the account; a failure shows when the token has ended.
+    let work = async move { accounts.ask(&id, Command::Renew).await.map_or((), |_| ()) };
+    app.background.spawn(work.boxed_local());
+}
+
+/// An account with a token that can be used now. What is leased or in KV is used while it is fresh; the account itself
+/// decides everything else. `rejected` is the fingerprint of a token the provider refused.
+pub async fn lease(app: &App, used: &Used, rejected: Option<String>) -> Result<Rc<Leased>> {
+    let id = &used.id;
+    if rejected.is_none() {
+        if let Some(leased) = leased(app, id) {
+            return Ok(leased);
+        }
+        let now = app.now();
+        if let Some(leased) = from_kv(app, id).await?.and_then(|snapshot| keep(app, id, snapshot, now)) {
+            return Ok(leased);
+        }
+    }
+    app.isolate.leased.borrow_mut().remove(id);
+    let now = app.now();
+    match app.accounts.ask(id, Command::Lease { rejected, for_at_least: 0 }).await? {
+        Reply::Snapshot(snapshot) => {
+            let snapshot = *snapshot;
+            let token = snapshot.open(&app.keys)?;
+            let leased = Rc::new(Leased { snapshot, token });
+            remember(&app.isolate.leased, id.clone(), now, leased.clone());
+            Ok(leased)
+        }
+        _ => Err(unexpected()),
+    }
+}
+
+/// The path of a fresh link for the user of an account, asking for one more scope if given.
+pub async fn link_for(app: &App, used: &Used, more_scope: Option<String>) -> Option<String> {
+    let more_scopes = more_scope.into_iter().collect();
+    match app.accounts.ask(&used.id, Command::Relink { more_scopes }).await {
+        Ok(Reply::Link { ticket, .. }) => Some(format!("/connect/{ticket}")),
+        _ => None,
+    }
+}
+
+/// An account answered something else than it was asked.
+pub fn unexpected() -> Error {
+    Error::internal("an account's object gave an answer to another question")
+}

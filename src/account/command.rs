@@ -1,0 +1,130 @@
+//! What the Worker asks of an account's Durable Object, and what that answers. Both travel as JSON.
+
+use super::snapshot::Snapshot;
+use super::{AccountId, Event};
+use crate::error::Result;
+use crate::ports::Millis;
+use crate::secret::Secret;
+use crate::target::Variables;
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The accounts, each behind its Durable Object.
+#[async_trait(?Send)]
+pub trait Accounts {
+    /// Asks one account.
+    async fn ask(&self, id: &AccountId, command: Command) -> Result<Reply>;
+}
+
+/// Who an account is: enough to make its record.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Birth {
+    /// `ca_…`
+    pub id: AccountId,
+    /// Name of its connection.
+    pub connection_name: String,
+    /// Connector id.
+    pub connector: String,
+    /// The operator's id of the user.
+    pub identifier: String,
+}
+
+/// Tokens that come over the API instead of by consent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Import {
+    /// Access token.
+    pub access_token: Secret,
+    /// Refresh token.
+    pub refresh_token: Option<Secret>,
+    /// Granted scopes.
+    pub scopes: Vec<String>,
+    /// When the access token ends.
+    pub expires_at: Option<Millis>,
+}
+
+/// Where the operator's backend confirms who connected.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verify {
+    /// URL the browser is sent to.
+    pub url: String,
+    /// Opaque text handed back there.
+    pub state: Option<String>,
+}
+
+/// What the browser brought back from the provider (RFC 6749 section 4.1.2, RFC 9207).
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Answer {
+    /// `code`
+    pub code: Option<Secret>,
+    /// `error`
+    pub error: Option<String>,
+    /// `error_description`
+    pub error_description: Option<String>,
+    /// `iss`
+    pub iss: Option<String>,
+}
+
+/// A question to an account.
+#[expect(missing_docs, reason = "the fields are named by what they are; each variant says what it does")]
+#[derive(Serialize, Deserialize)]
+pub enum Command {
+    /// Make it; fails with `CONFLICT` if it exists.
+    Create { birth: Birth, import: Option<Import> },
+    /// Everything but tokens.
+    View,
+    /// A magic link; makes the account when it is new.
+    Link { birth: Birth, verify: Option<Verify>, more_scopes: Vec<String> },
+    /// A link that asks for more scopes, for an account that exists.
+    Relink { more_scopes: Vec<String> },
+    /// What the page behind a magic link shows.
+    Open { ticket: String },
+    /// The person pressed the button: where to send the browser.
+    Start { ticket: String, browser: String, redirect_uri: String },
+    /// The browser came back.
+    Finish { state: String, browser: String, connection_name: String, answer: Answer },
+    /// The operator's backend says who it was.
+    Verify { ticket: String, identifier: String },
+    /// A snapshot with a fresh token. `rejected` is the mark of a token the provider refused; `for_at_least` is how long it should live.
+    Lease { rejected: Option<String>, for_at_least: Millis },
+    /// As `Lease`, with the refresh token if asked, noted in the audit trail.
+    Read { by: String, with_refresh_token: bool },
+    /// Renew now.
+    Renew,
+    /// Revoke and forget.
+    Disconnect,
+    /// Claim an idempotency key.
+    Claim { key: String, request: String },
+    /// Keep what an idempotency key led to; none gives the key free again.
+    Settle { key: String, answer: Option<Value> },
+}
+
+/// An account's answer.
+#[expect(missing_docs, reason = "the fields are named by what they are; each variant says what it is")]
+#[derive(Serialize, Deserialize)]
+pub enum Reply {
+    /// Nothing more to say.
+    Done,
+    /// The account.
+    Snapshot(Box<Snapshot>),
+    /// The account with what else there is to know.
+    View { snapshot: Box<Snapshot>, refresh: Value, audit: Vec<Event> },
+    /// A magic link's ticket.
+    Link { ticket: String, expires_at: Millis },
+    /// What the consent page shows.
+    Consent { connection_name: String, scopes: Vec<String> },
+    /// Where to send the browser.
+    Go { url: String },
+    /// Connected, or waiting for verification.
+    Finished { snapshot: Box<Snapshot>, verify_at: Option<String> },
+    /// Verified.
+    Verified { snapshot: Box<Snapshot>, url: Option<String> },
+    /// Tokens, opened, for callers that may see them.
+    Tokens { snapshot: Box<Snapshot>, refresh_token: Option<Secret>, variables: Variables },
+    /// Disconnected.
+    Disconnected { snapshot: Box<Snapshot>, attempted: bool, succeeded: bool, detail: String },
+    /// The key is new: go ahead.
+    Claimed,
+    /// The key was used: this was the answer.
+    Settled { answer: Value },
+}

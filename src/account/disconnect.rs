@@ -1,0 +1,56 @@
+//! Disconnecting: revoke at the provider where it can be done, and forget the tokens either way.
+
+use super::command::Reply;
+use super::object::{Object, PENDING};
+use super::snapshot::Snapshot;
+use super::{Account, Reason, Renewal, Status};
+use crate::error::Result;
+use crate::oauth::{Client, revoke};
+
+impl Object {
+    pub(super) async fn disconnect(&self) -> Result<Reply> {
+        let before = self.load()?;
+        let mut account = before.clone();
+        account.status = Status::Disconnected;
+        account.status_reason = Reason::DisconnectedByOperator;
+        account.tokens = None;
+        account.renewal = Renewal::default();
+        self.storage.delete(PENDING);
+        for prefix in ["link:", "flow:"] {
+            for (key, _) in self.storage.list(prefix) {
+                self.storage.delete(&key);
+            }
+        }
+        // Forgotten first: nobody gets the token any more while the provider is asked to revoke it.
+        self.save(&mut account);
+        self.publish().await;
+        let outcome = self.revoke(&before).await;
+        let (attempted, succeeded, detail) = match outcome {
+            None => (false, false, "the provider has no revocation endpoint for this account; the user can end the access in the provider's settings".to_owned()),
+            Some(Ok(())) => (true, true, "revoked at the provider".to_owned()),
+            Some(Err(detail)) => (true, false, detail),
+        };
+        self.note("disconnected", Some(detail.clone()));
+        Ok(Reply::Disconnected { snapshot: Box::new(Snapshot::of(&account)), attempted, succeeded, detail })
+    }
+
+    async fn revoke(&self, account: &Account) -> Option<std::result::Result<(), String>> {
+        let tokens = account.tokens.as_ref()?;
+        let connection = self.connection(account).await.ok()?;
+        let target = Self::target(&connection, &account.variables).ok()?;
+        let oauth2 = target.connector.auth.oauth2.as_ref()?;
+        let how = oauth2.revoke.as_ref()?;
+        let url = target.revoke_url(how.request.1)?;
+        let access = self.open_sealed(account, "access", &tokens.access).ok()?;
+        let refresh = tokens.refresh.as_ref().and_then(|sealed| self.open_sealed(account, "refresh", sealed).ok());
+        let token = refresh.filter(|_| how.refresh_token).unwrap_or_else(|| access.clone());
+        let client =
+            Client { id: connection.client_id.clone(), secret: connection.open_client_secret(&self.world.keys).ok()? };
+        let request = revoke::request(how, oauth2, &url, &client, &token, &access);
+        Some(match self.world.http.send(request).await {
+            Ok(response) if (200..300).contains(&response.status) => Ok(()),
+            Ok(response) => Err(format!("the provider answered {} to the revocation", response.status)),
+            Err(_) => Err("the provider did not answer the revocation".into()),
+        })
+    }
+}

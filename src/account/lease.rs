@@ -1,0 +1,95 @@
+//! Handing out fresh tokens.
+
+use super::command::Reply;
+use super::object::Object;
+use super::snapshot::Snapshot;
+use super::{Account, Reason, Status, reauthorization_required};
+use crate::error::{Error, Result};
+use crate::ports::Millis;
+
+/// A token that was renewed less than this ago is not renewed again because the provider refuses it.
+const RENEWED_JUST_NOW: Millis = 10_000;
+
+impl Object {
+    /// A snapshot with a token that is fresh for `for_at_least` where the provider's lifetimes allow, after renewing if
+    /// need be. `rejected` is the fingerprint of a token the provider refused though it looked fresh.
+    pub(super) async fn lease(&self, rejected: Option<String>, for_at_least: Millis) -> Result<Reply> {
+        let account = self.fresh(rejected, for_at_least).await?;
+        Ok(Reply::Snapshot(Box::new(Snapshot::of(&account))))
+    }
+
+    pub(super) async fn fresh(&self, rejected: Option<String>, for_at_least: Millis) -> Result<Account> {
+        let account = self.usable()?;
+        let rejected = self.is_current(&account, rejected.as_deref())?;
+        if rejected && account.tokens.as_ref().is_some_and(|tokens| tokens.refresh.is_none()) {
+            return Err(self.expire(account, Reason::AccessTokenRejected).await);
+        }
+        let renewed_just_now = account.renewal.renewed_at.is_some_and(|at| self.now() < at + RENEWED_JUST_NOW);
+        if rejected && renewed_just_now {
+            return Err(reauthorization_required(&account));
+        }
+        let needed = needed_until(&account, self.now(), for_at_least);
+        if rejected || !Snapshot::of(&account).is_fresh(needed) {
+            if let Err(error) = self.renew().await {
+                // A token that still works is served while renewing fails.
+                let account = self.usable()?;
+                if rejected || !Snapshot::of(&account).is_fresh(self.now()) {
+                    return Err(error);
+                }
+            }
+        }
+        let mut account = self.usable()?;
+        account.last_used_at = Some(self.now());
+        let unpublished = account.unpublished;
+        self.put(super::object::ACCOUNT, &account);
+        if unpublished {
+            self.publish().await;
+        }
+        Ok(account)
+    }
+
+    fn usable(&self) -> Result<Account> {
+        let account = self.load()?;
+        if account.status == Status::Active {
+            Ok(account)
+        } else {
+            Err(self.with_link(&account, reauthorization_required(&account), &[]))
+        }
+    }
+
+    /// Whether the refused token is the one we still have. If not, somebody renewed it meanwhile.
+    fn is_current(&self, account: &Account, rejected: Option<&str>) -> Result<bool> {
+        let (Some(rejected), Some(tokens)) = (rejected, &account.tokens) else { return Ok(false) };
+        Ok(self.open_sealed(account, "access", &tokens.access)?.fingerprint() == rejected)
+    }
+
+    /// Marks the account as one that only its user can bring back.
+    pub(super) async fn expire(&self, mut account: Account, reason: Reason) -> Error {
+        account.status = Status::Expired;
+        account.status_reason = reason;
+        self.save(&mut account);
+        self.note("expired", Some(reason.name()));
+        self.publish().await;
+        self.with_link(&account, reauthorization_required(&account), &[])
+    }
+
+    /// Tokens for a caller that may see them. Always answered by the truth, and noted.
+    pub(super) async fn read(&self, by: &str, with_refresh_token: bool) -> Result<Reply> {
+        let account = self.fresh(None, 60_000).await?;
+        let tokens = account.tokens.as_ref().filter(|_| with_refresh_token);
+        let refresh_token = match tokens.and_then(|tokens| tokens.refresh.as_ref()) {
+            Some(sealed) => Some(self.open_sealed(&account, "refresh", sealed)?),
+            None => None,
+        };
+        let what = if refresh_token.is_some() { "tokens_exported" } else { "token_read" };
+        self.note(what, Some(format!("by {by}")));
+        let snapshot = Box::new(Snapshot::of(&account));
+        Ok(Reply::Tokens { snapshot, refresh_token, variables: account.variables })
+    }
+}
+
+/// Until when the token must be fresh. A minute is not asked of tokens that live for less than two.
+fn needed_until(account: &Account, now: Millis, for_at_least: Millis) -> Millis {
+    let lifetime = account.tokens.as_ref().and_then(super::Tokens::lifetime);
+    if lifetime.is_some_and(|lifetime| lifetime < 2 * for_at_least) { now } else { now + for_at_least }
+}

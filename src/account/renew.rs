@@ -1,0 +1,222 @@
+//! Renewing an access token (RFC 6749 section 6): once, however many ask; stored before anyone sees it; every outcome a type.
+
+use super::command::Reply;
+use super::object::Object;
+use super::snapshot::Snapshot;
+use super::{Account, Reason, Status, reauthorization_required};
+use crate::code::Code;
+use crate::connection::Connection;
+use crate::error::{Error, Origin, Result};
+use crate::oauth::token::{Refusal, Refused, Tokens};
+use crate::oauth::{Client, token};
+use crate::ports::{Millis, random};
+use crate::secret::Secret;
+use futures_util::FutureExt as _;
+
+/// Backoff after the first failure; doubles with each further one.
+const FIRST_BACKOFF: Millis = 1_000;
+/// The longest backoff.
+const LONGEST_BACKOFF: Millis = 300_000;
+
+impl Object {
+    /// Joins the renewal under way, or starts one. What it did is in storage when this returns.
+    ///
+    /// A Durable Object is no lock: while this awaits the provider, the next request runs. So the renewal is one shared
+    /// future, and whoever needs a token waits for that.
+    pub(super) async fn renew(&self) -> Result<()> {
+        let flight = {
+            let mut slot = self.flight.borrow_mut();
+            if let Some(flight) = &*slot {
+                flight.clone()
+            } else {
+                let object = self.clone();
+                let flight = async move {
+                    let outcome = object.renew_once().await;
+                    object.flight.borrow_mut().take();
+                    outcome
+                };
+                let flight = flight.boxed_local().shared();
+                *slot = Some(flight.clone());
+                flight
+            }
+        };
+        flight.await
+    }
+
+    /// Renews whatever the expiry says. Asked for over the API.
+    pub(super) async fn renew_now(&self) -> Result<Reply> {
+        let account = self.load()?;
+        if account.status != Status::Active {
+            return Err(self.with_link(&account, reauthorization_required(&account), &[]));
+        }
+        if account.tokens.as_ref().is_some_and(|tokens| tokens.refresh.is_none()) {
+            let message = "this account has no refresh token: the provider's access token cannot be renewed";
+            return Err(Error::invalid(message).of(&account.connector));
+        }
+        self.renew().await?;
+        Ok(Reply::Snapshot(Box::new(Snapshot::of(&self.load()?))))
+    }
+
+    async fn renew_once(&self) -> Result<()> {
+        let account = self.load()?;
+        if account.status != Status::Active {
+            return Err(self.with_link(&account, reauthorization_required(&account), &[]));
+        }
+        let Some(tokens) = account.tokens.clone() else { return Err(reauthorization_required(&account)) };
+        let Some(sealed) = tokens.refresh.clone() else {
+            return Err(self.expire(account, Reason::NoRefreshToken).await);
+        };
+        if self.now() < account.renewal.next_attempt_at {
+            return Err(waiting(&account, self.now()));
+        }
+        let connection = self.connection(&account).await?;
+        let refresh = self.open_sealed(&account, "refresh", &sealed)?;
+        match self.ask(&account, &connection, &refresh).await? {
+            Ok(new) => self.keep(new, &refresh).await,
+            Err(refused) if refused.refusal == Refusal::Grant => self.refused(&connection, &refresh, refused).await,
+            Err(refused) => Err(self.try_later(refused)),
+        }
+    }
+
+    async fn ask(
+        &self,
+        account: &Account,
+        connection: &Connection,
+        refresh: &Secret,
+    ) -> Result<std::result::Result<Tokens, Refused>> {
+        let target = Self::target(connection, &account.variables)?;
+        let Some(oauth2) = &target.connector.auth.oauth2 else {
+            return Err(Error::internal(format!("{} has no OAuth tokens to renew", target.connector.name)));
+        };
+        let client =
+            Client { id: connection.client_id.clone(), secret: connection.open_client_secret(&self.world.keys)? };
+        let request = token::refresh(oauth2, target.token_url()?, &client, refresh);
+        Ok(match self.world.http.send(request).await {
+            Ok(response) => token::read(oauth2, &response),
+            Err(unanswered) => Err(unanswered.into()),
+        })
+    }
+
+    /// Stores new tokens, then publishes them. The refresh token before is kept until the new one has worked.
+    async fn keep(&self, new: Tokens, used: &Secret) -> Result<()> {
+        let mut account = self.load()?;
+        // Disconnected, or connected anew, while the provider was answering: what came belongs to the past.
+        let current = account.tokens.as_ref().and_then(|tokens| tokens.refresh.as_ref());
+        let same =
+            current.is_some_and(|sealed| self.open_sealed(&account, "refresh", sealed).is_ok_and(|now| now == *used));
+        let by_previous = self.previous_refresh(&account).is_some_and(|previous| previous == *used);
+        if account.status != Status::Active || !(same || by_previous) {
+            return Ok(());
+        }
+        let expires_at = self.expires_at(&account, new.expires_in);
+        let rotated = new.refresh.as_ref().filter(|token| *token != used);
+        let mut tokens = self.sealed(&account, &new.access, Some(rotated.unwrap_or(used)), expires_at);
+        tokens.previous_refresh = rotated.map(|_| self.seal(&account, "previous_refresh", used));
+        account.tokens = Some(tokens);
+        if let Some(scopes) = new.scopes.filter(|scopes| !scopes.is_empty()) {
+            account.scopes = scopes;
+        }
+        account.renewal = super::Renewal { renewed_at: Some(self.now()), ..Default::default() };
+        self.save(&mut account);
+        self.note("refreshed", None);
+        self.publish().await;
+        Ok(())
+    }
+
+    /// `invalid_grant`: look again, try the token before, and only then believe it.
+    async fn refused(&self, connection: &Connection, used: &Secret, refused: Refused) -> Result<()> {
+        let account = self.load()?;
+        let Some(tokens) = &account.tokens else { return Err(reauthorization_required(&account)) };
+        if let Some(sealed) = &tokens.refresh
+            && self.open_sealed(&account, "refresh", sealed)? != *used
+        {
+            return Ok(());
+        }
+        if let Some(previous) = self.previous_refresh(&account).filter(|previous| previous != used)
+            && let Ok(new) = self.ask(&account, connection, &previous).await?
+        {
+            return self.keep(new, &previous).await;
+        }
+        self.note("refused", Some(words(&refused)));
+        let mut account = self.load()?;
+        account.renewal.last_error = Some(error(&account.connector, &refused));
+        Err(self.expire(account, Reason::RefreshTokenRevoked).await)
+    }
+
+    fn previous_refresh(&self, account: &Account) -> Option<Secret> {
+        let sealed = account.tokens.as_ref()?.previous_refresh.as_ref()?;
+        self.open_sealed(account, "previous_refresh", sealed).ok()
+    }
+
+    /// Anything else passes: the account lives on, and the next attempt waits.
+    fn try_later(&self, refused: Refused) -> Error {
+        let Ok(mut account) = self.load() else { return Error::internal("the account is gone") };
+        let failures = account.renewal.failures + 1;
+        let backoff = (FIRST_BACKOFF << (failures - 1).min(12)).min(LONGEST_BACKOFF);
+        // Up to half as long again, so that accounts which failed together do not come back together.
+        let [dice] = random::<1>(&*self.world.random);
+        let jitter = backoff * Millis::from(dice) / 510;
+        let wait = refused.retry_after.map_or(backoff + jitter, |seconds| seconds.min(3600) * 1000);
+        let mut error = error(&account.connector, &refused);
+        error.details.retry_after = Some(wait.div_ceil(1000));
+        account.renewal.failures = failures;
+        account.renewal.next_attempt_at = self.now() + wait;
+        account.renewal.last_error = Some(error.clone());
+        self.put(super::object::ACCOUNT, &account);
+        self.note("refresh_failed", Some(words(&refused)));
+        error
+    }
+
+    /// When an access token ends: as the answer says, else as the connector assumes.
+    pub(super) fn expires_at(&self, account: &Account, expires_in: Option<u64>) -> Option<Millis> {
+        let connector = crate::catalog::find_connector(&account.connector);
+        let assumed = connector.and_then(|connector| connector.auth.oauth2.as_ref()?.assumed_lifetime).map(u64::from);
+        expires_in.or(assumed).map(|seconds| self.now() + seconds * 1000)
+    }
+}
+
+fn waiting(account: &Account, now: Millis) -> Error {
+    let error = account.renewal.last_error.clone();
+    let error =
+        error.unwrap_or_else(|| Error::new(Code::ProviderUnavailable, "the token endpoint failed a moment ago"));
+    let wait = account.renewal.next_attempt_at.saturating_sub(now).div_ceil(1000);
+    error.with(|details| details.retry_after = Some(wait))
+}
+
+fn words(refused: &Refused) -> String {
+    let said = [refused.code.clone(), refused.description.clone()].into_iter().flatten().collect::<Vec<_>>().join(": ");
+    match refused.status {
+        Some(status) => format!("{status} {said}").trim_end().to_owned(),
+        None => format!("{:?}", refused.refusal),
+    }
+}
+
+/// What a refusal of the token endpoint is to a caller.
+pub(super) fn error(connector: &str, refused: &Refused) -> Error {
+    let (code, message) = match refused.refusal {
+        Refusal::Grant => (Code::ReauthorizationRequired, "the provider no longer accepts this authorization"),
+        Refusal::Client => (Code::ConnectionMisconfigured, "the provider refuses the connection's client id or secret"),
+        Refusal::Redirect => {
+            (Code::ConnectionMisconfigured, "the provider does not know the connection's redirect URI")
+        }
+        Refusal::Request => (Code::ConnectionMisconfigured, "the provider's token endpoint refuses the request"),
+        Refusal::RateLimited => (Code::RateLimitExceeded, "the provider's token endpoint is rate limited"),
+        Refusal::Broken => (Code::ProviderUnavailable, "the provider's token endpoint failed"),
+        Refusal::TimedOut => (Code::ProviderTimeout, "the provider's token endpoint did not answer in time"),
+        Refusal::Unreachable => (Code::ProviderUnavailable, "the provider's token endpoint cannot be reached"),
+    };
+    let message = match (&refused.code, &refused.description) {
+        (Some(code), Some(words)) => format!("{message}: {code}: {words}"),
+        (Some(code), None) => format!("{message}: {code}"),
+        _ => message.to_owned(),
+    };
+    Error::new(code, message).of(connector).with(|details| {
+        details.origin = if refused.status.is_some() { Origin::Provider } else { Origin::Network };
+        details.provider_status = refused.status;
+        details.provider_code.clone_from(&refused.code);
+        details.retry_after = refused.retry_after;
+        if refused.refusal == Refusal::RateLimited {
+            details.limit_type = Some("token_endpoint".into());
+        }
+    })
+}

@@ -1,0 +1,144 @@
+//! The copy of an account in KV: public fields, variables and the sealed access token, and a row for lists.
+
+use super::{Account, AccountId, Reason, Status};
+use crate::error::Error;
+use crate::keys::Keys;
+use crate::ports::Millis;
+use crate::secret::Secret;
+use crate::target::Variables;
+use crate::timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// What KV holds of an account under `account:<id>`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Version of this record.
+    pub v: u8,
+    /// What lists show, too.
+    #[serde(flatten)]
+    pub row: Row,
+    /// Granted scopes.
+    pub scopes: Vec<String>,
+    /// What URLs need to know of it.
+    pub variables: Variables,
+    /// The access token, sealed; none unless the account is active.
+    pub access: Option<String>,
+    /// From when on the access token is not used any more.
+    pub stale_at: Option<Millis>,
+    /// From when on it should be renewed in the background.
+    pub renew_at: Option<Millis>,
+}
+
+/// The part of a snapshot that is the KV metadata as well, at most 1024 bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// `ca_…`
+    pub id: AccountId,
+    /// Name of the connection.
+    pub connection_name: String,
+    /// Connector id.
+    pub connector: String,
+    /// The operator's id of the user.
+    pub identifier: String,
+    /// Where it stands.
+    pub status: Status,
+    /// Why.
+    pub status_reason: Reason,
+    /// What it is called at the provider.
+    pub label: Option<String>,
+    /// When the access token ends.
+    pub expires_at: Option<Millis>,
+    /// When the account was made.
+    pub created_at: Millis,
+    /// When it was changed.
+    pub updated_at: Millis,
+    /// When a token was last handed out by the object.
+    pub last_used_at: Option<Millis>,
+}
+
+/// KV key of an account, or with a connection's id the prefix of its accounts.
+pub fn key(id: &str) -> String {
+    format!("account:{id}")
+}
+
+impl Snapshot {
+    /// The snapshot of an account.
+    pub fn of(account: &Account) -> Self {
+        let tokens = account.tokens.as_ref().filter(|_| account.status == Status::Active);
+        let short = |text: &String| text.chars().take(60).collect();
+        Self {
+            v: 1,
+            row: Row {
+                id: account.id.clone(),
+                connection_name: account.connection_name.clone(),
+                connector: account.connector.clone(),
+                identifier: account.identifier.clone(),
+                status: account.status,
+                status_reason: account.status_reason,
+                label: account.label.as_ref().map(short),
+                expires_at: tokens.and_then(|tokens| tokens.expires_at),
+                created_at: account.created_at,
+                updated_at: account.updated_at,
+                last_used_at: account.last_used_at,
+            },
+            scopes: account.scopes.clone(),
+            variables: account.variables.clone(),
+            access: tokens.map(|tokens| tokens.access.clone()),
+            stale_at: tokens.and_then(super::Tokens::stale_at),
+            renew_at: tokens.and_then(super::Tokens::renew_at),
+        }
+    }
+
+    /// Whether its token can be used now.
+    pub fn is_fresh(&self, now: Millis) -> bool {
+        self.row.status == Status::Active && self.access.is_some() && self.stale_at.is_none_or(|at| now < at)
+    }
+
+    /// Whether its token should be renewed soon.
+    pub fn is_ageing(&self, now: Millis) -> bool {
+        self.renew_at.is_some_and(|at| now >= at)
+    }
+
+    /// The access token, opened.
+    pub fn open(&self, keys: &Keys) -> Result<Secret, Error> {
+        let sealed = self.access.as_deref().unwrap_or_default();
+        keys.open(&format!("{}/access", self.row.id), sealed)
+    }
+
+    /// The account as the API shows it.
+    pub fn to_json(&self) -> Value {
+        let mut json = self.row.to_json();
+        json["scopes"] = json!(self.scopes);
+        json
+    }
+}
+
+impl Row {
+    /// The account as lists show it.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "id": self.id,
+            "identifier": self.identifier,
+            "connection_id": self.id.connection_id(),
+            "connection_name": self.connection_name,
+            "connector": self.connector,
+            "provider": self.connector,
+            "authorization_type": authorization_type(&self.connector),
+            "status": self.status,
+            "status_reason": self.status_reason,
+            "label": self.label,
+            "token_expires_at": self.expires_at.map(timestamp::format),
+            "created_at": timestamp::format(self.created_at),
+            "updated_at": timestamp::format(self.updated_at),
+            "last_used_at": self.last_used_at.map(timestamp::format),
+        })
+    }
+}
+
+fn authorization_type(connector: &str) -> &'static str {
+    match crate::catalog::find_connector(connector) {
+        Some(connector) if connector.auth.oauth2.is_none() => "API_KEY",
+        _ => "OAUTH",
+    }
+}

@@ -1,0 +1,165 @@
+//! What a handler may use: the ports, the deployment's settings, and what an isolate may remember.
+
+use crate::account::AccountId;
+use crate::account::command::Accounts;
+use crate::account::snapshot::Snapshot;
+use crate::caller::Caller;
+use crate::connection::{self, Connection};
+use crate::digest;
+use crate::error::Result;
+use crate::keys::Keys;
+use crate::limit::Limiters;
+use crate::limit::gate::Leases;
+use crate::ports::{Clock, Http, Millis, Random, Store, random};
+use crate::secret::Secret;
+use async_trait::async_trait;
+use futures_util::future::LocalBoxFuture;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// How long an isolate believes what KV said of a connection or a caller.
+const REMEMBER: Millis = 30_000;
+/// More entries than this are forgotten, all at once: they are copies.
+const MANY: usize = 2_000;
+
+/// Work that outlives the answer, and waiting.
+#[async_trait(?Send)]
+pub trait Background {
+    /// Runs after the answer was sent.
+    fn spawn(&self, work: LocalBoxFuture<'static, ()>);
+    /// Waits.
+    async fn sleep(&self, time: Millis);
+}
+
+/// The deployment's settings.
+#[derive(Clone)]
+pub struct Settings {
+    /// Where this Worker is reached, without a slash at the end.
+    pub base_url: String,
+    /// Id of the first caller.
+    pub client_id: Option<String>,
+    /// Hash of its secret.
+    pub client_secret_hash: Option<String>,
+}
+
+/// Everything a handler may use.
+#[derive(Clone)]
+pub struct App {
+    /// The time.
+    pub clock: Rc<dyn Clock>,
+    /// Randomness.
+    pub random: Rc<dyn Random>,
+    /// The network.
+    pub http: Rc<dyn Http>,
+    /// KV: connections and callers.
+    pub config: Rc<dyn Store>,
+    /// KV: snapshots of accounts.
+    pub snapshots: Rc<dyn Store>,
+    /// The accounts' objects.
+    pub accounts: Rc<dyn Accounts>,
+    /// The limits' objects.
+    pub limiters: Rc<dyn Limiters>,
+    /// Work that outlives the answer.
+    pub background: Rc<dyn Background>,
+    /// The deployment's keys.
+    pub keys: Rc<Keys>,
+    /// The deployment's settings.
+    pub settings: Settings,
+    /// What this isolate remembers.
+    pub isolate: Rc<Isolate>,
+}
+
+/// What an isolate remembers. Only copies of finished values: no request ever waits for another through it.
+#[derive(Default)]
+pub struct Isolate {
+    connections: RefCell<HashMap<String, (Millis, Rc<Known>)>>,
+    callers: RefCell<HashMap<String, (Millis, Rc<Caller>)>>,
+    /// Accounts leased for a moment.
+    pub leased: RefCell<HashMap<AccountId, (Millis, Rc<Leased>)>>,
+    /// Permits.
+    pub leases: Leases,
+}
+
+/// A connection and the key its account ids are made with.
+pub struct Known {
+    /// The connection.
+    pub connection: Connection,
+    salt: Vec<u8>,
+}
+
+/// An account and its token, opened.
+pub struct Leased {
+    /// The account.
+    pub snapshot: Snapshot,
+    /// Its access token.
+    pub token: Secret,
+}
+
+impl Known {
+    /// The id of the account with this identifier.
+    pub fn account_id(&self, identifier: &str) -> AccountId {
+        AccountId::derive(&self.connection.id, &self.salt, identifier)
+    }
+}
+
+impl App {
+    /// Now.
+    pub fn now(&self) -> Millis {
+        self.clock.now()
+    }
+
+    /// A fresh id: a prefix and 120 random bits.
+    pub fn fresh_id(&self, prefix: &str) -> String {
+        format!("{prefix}_{}", digest::base32(&random::<15>(&*self.random)))
+    }
+
+    /// A connection, remembered for half a minute.
+    pub async fn connection(&self, name: &str) -> Result<Rc<Known>> {
+        let now = self.now();
+        if let Some((at, known)) = self.isolate.connections.borrow().get(name)
+            && now < at + REMEMBER
+        {
+            return Ok(known.clone());
+        }
+        if !connection::is_name(name) {
+            return Err(connection::not_found(name));
+        }
+        let connection = connection::load(&*self.config, name).await?;
+        let known = Rc::new(Known { salt: connection.open_salt(&self.keys)?, connection });
+        remember(&self.isolate.connections, name.to_owned(), now, known.clone());
+        Ok(known)
+    }
+
+    /// Forgets a connection that was changed here.
+    pub fn forget_connection(&self, name: &str) {
+        self.isolate.connections.borrow_mut().remove(name);
+    }
+
+    /// A caller, remembered for half a minute.
+    pub async fn caller(&self, client_id: &str) -> Result<Option<Rc<Caller>>> {
+        let now = self.now();
+        if let Some((at, caller)) = self.isolate.callers.borrow().get(client_id)
+            && now < at + REMEMBER
+        {
+            return Ok(Some(caller.clone()));
+        }
+        let Some(caller) = crate::caller::find(&*self.config, client_id).await?.map(Rc::new) else { return Ok(None) };
+        remember(&self.isolate.callers, client_id.to_owned(), now, caller.clone());
+        Ok(Some(caller))
+    }
+
+    /// Forgets a caller that was removed here.
+    pub fn forget_caller(&self, client_id: &str) {
+        self.isolate.callers.borrow_mut().remove(client_id);
+    }
+}
+
+/// Remembers a copy.
+pub fn remember<K: std::hash::Hash + Eq, V>(map: &RefCell<HashMap<K, (Millis, V)>>, key: K, now: Millis, value: V) {
+    let mut map = map.borrow_mut();
+    if map.len() >= MANY {
+        map.clear();
+    }
+    map.insert(key, (now, value));
+}

@@ -1,0 +1,81 @@
+//! The Durable Object class `Account`: a shell around [`Object`].
+
+use super::sqlite::{Table, wake_at};
+use super::{log, panicked, world};
+use crate::account::command::{Command, Reply};
+use crate::account::object::Object;
+use crate::error::{Error, Result as Outcome};
+use futures_util::FutureExt;
+use std::cell::{Cell, OnceCell};
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use worker::{Date, DurableObject, Env, Request, Response, Result, State, durable_object};
+
+/// One connected account.
+#[durable_object(alarm)]
+pub struct Account {
+    state: State,
+    env: Env,
+    object: OnceCell<Object>,
+    alarm: Cell<Option<u64>>,
+}
+
+// A panic leaves no half-written state behind: records are written whole, and the shared renewal ends with its future.
+impl std::panic::UnwindSafe for Account {}
+impl std::panic::RefUnwindSafe for Account {}
+
+impl DurableObject for Account {
+    fn new(state: State, env: Env) -> Self {
+        Self { state, env, object: OnceCell::new(), alarm: Cell::new(None) }
+    }
+
+    async fn fetch(&self, request: Request) -> Result<Response> {
+        let outcome = AssertUnwindSafe(self.answer(request)).catch_unwind().await;
+        let outcome: Outcome<Reply> = outcome.unwrap_or_else(|_| Err(panicked()));
+        Response::ok(serde_json::to_string(&outcome).expect("replies are plain data"))
+    }
+
+    async fn alarm(&self) -> Result<Response> {
+        self.alarm.set(None);
+        if let Ok(object) = self.object() {
+            let woken = AssertUnwindSafe(object.wake()).catch_unwind().await;
+            if woken.is_err() {
+                log::line("error", "panic", &[("where", "account alarm".into())]);
+            }
+            self.rearm(object).await;
+        }
+        Response::empty()
+    }
+}
+
+impl Account {
+    fn object(&self) -> Outcome<&Object> {
+        if self.object.get().is_none() {
+            let object = Object::new(world(&self.env)?, Rc::new(Table::new(&self.state)));
+            let _ = self.object.set(object);
+        }
+        self.object.get().ok_or_else(|| Error::internal("the account's object is not there"))
+    }
+
+    async fn answer(&self, mut request: Request) -> Outcome<Reply> {
+        let broken = |_| Error::internal("the question to an account cannot be read");
+        let text = request.text().await.map_err(|_| Error::internal("the question to an account did not arrive"))?;
+        #[cfg(feature = "fault-injection")]
+        super::objects::panic_if_asked(&text);
+        let command: Command = serde_json::from_str(&text).map_err(broken)?;
+        let object = self.object()?;
+        // The work goes on when the Worker that asked is gone: a token the provider gave must not be lost.
+        let (work, handle) = {
+            let object = object.clone();
+            async move { object.handle(command).await }.remote_handle()
+        };
+        self.state.wait_until(AssertUnwindSafe(work).catch_unwind().map(|_| ()));
+        let outcome = handle.await;
+        self.rearm(object).await;
+        outcome
+    }
+
+    async fn rearm(&self, object: &Object) {
+        wake_at(&self.state, &self.alarm, object.next_wake(), Date::now().as_millis()).await;
+    }
+}

@@ -1,0 +1,174 @@
+//! The network: fetch with a time limit, never following a redirect, and answers in both directions.
+
+use crate::code::Code;
+use crate::error::{Error, Result as Outcome};
+use crate::ports::{Body, Http, MAX_ANSWER, Request, Response, Unanswered, put};
+use ::http::HeaderMap;
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::future::{Either, select};
+use futures_util::pin_mut;
+use js_sys::Uint8Array;
+use std::rc::Rc;
+use std::time::Duration;
+use web_sys::{AbortController, ReadableStream};
+use worker::{ByteStream, Delay, Env, Fetch, Headers, ResponseBody, ResponseBuilder};
+
+/// Outbound requests: straight out, or through the optional service binding `EGRESS` (an egress proxy, a test).
+pub struct Fetcher {
+    egress: Option<worker::Fetcher>,
+}
+
+impl Fetcher {
+    /// Over the bindings.
+    pub fn new(env: &Env) -> Self {
+        Self { egress: env.service("EGRESS").ok() }
+    }
+
+    async fn fetch(&self, request: Request) -> Result<worker::Response, Unanswered> {
+        let timeout = Duration::from_millis(u64::from(request.timeout_ms.max(1)));
+        let controller = AbortController::new().map_err(|_| Unanswered::Unreachable)?;
+        let signal = controller.signal();
+        let sent = outgoing(request, &signal).map_err(|_| Unanswered::Unreachable)?;
+        let answer = async {
+            match &self.egress {
+                Some(egress) => egress.fetch_request(sent).await,
+                None => Fetch::Request(sent).send().await,
+            }
+        };
+        let delay = Delay::from(timeout);
+        pin_mut!(answer);
+        match select(answer, delay).await {
+            Either::Left((Ok(response), _)) => Ok(response),
+            Either::Left((Err(_), _)) => Err(Unanswered::Unreachable),
+            Either::Right(_) => {
+                // Dropping the future would leave the request running.
+                controller.abort();
+                Err(Unanswered::TimedOut)
+            }
+        }
+    }
+}
+
+#[async_trait(?Send)]
+impl Http for Fetcher {
+    async fn send(&self, request: Request) -> Result<Response, Unanswered> {
+        let timeout = Duration::from_millis(u64::from(request.timeout_ms.max(1)));
+        let response = self.fetch(request).await?;
+        let (status, headers) = (response.status_code(), from_headers(response.headers()));
+        let reading = read_body(response);
+        let delay = Delay::from(timeout);
+        pin_mut!(reading);
+        let bytes = match select(reading, delay).await {
+            Either::Left((bytes, _)) => bytes?,
+            Either::Right(_) => return Err(Unanswered::TimedOut),
+        };
+        Ok(Response { status, headers, body: Body::Bytes(bytes) })
+    }
+
+    async fn stream(&self, request: Request) -> Result<Response, Unanswered> {
+        let response = self.fetch(request).await?;
+        let (status, headers) = (response.status_code(), from_headers(response.headers()));
+        Ok(Response { status, headers, body: Body::Stream(Rc::new(response)) })
+    }
+}
+
+async fn read_body(mut response: worker::Response) -> Result<Vec<u8>, Unanswered> {
+    if matches!(response.status_code(), 101 | 204 | 205 | 304) {
+        return Ok(Vec::new());
+    }
+    let mut stream: ByteStream = match response.stream() {
+        Ok(stream) => stream,
+        Err(_) => return Ok(Vec::new()),
+    };
+    let mut bytes = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        bytes.extend(chunk.map_err(|_| Unanswered::Unreachable)?);
+        if bytes.len() > MAX_ANSWER {
+            return Err(Unanswered::TooLarge);
+        }
+    }
+    Ok(bytes)
+}
+
+/// Raw `RequestInit`: any verb, any body, and none of the SDK's `cf` defaults.
+fn outgoing(request: Request, signal: &web_sys::AbortSignal) -> worker::Result<worker::Request> {
+    let init = web_sys::RequestInit::new();
+    init.set_method(&request.method);
+    init.set_headers(to_headers(&request.headers)?.0.as_ref());
+    init.set_redirect(web_sys::RequestRedirect::Manual);
+    init.set_signal(Some(signal));
+    match &request.body {
+        Body::Empty => {}
+        Body::Bytes(bytes) => init.set_body(&Uint8Array::from(bytes.as_slice())),
+        Body::Stream(stream) => {
+            if let Some(stream) = stream.downcast_ref::<ReadableStream>() {
+                init.set_body(stream.as_ref());
+            }
+        }
+    }
+    Ok(web_sys::Request::new_with_str_and_init(&request.url, &init)?.into())
+}
+
+/// Reads the body of a request to us, up to a limit.
+pub async fn read_stream(stream: ReadableStream, most: usize) -> Outcome<Body> {
+    let cut = || Error::invalid("the body did not arrive whole");
+    let response = web_sys::Response::new_with_opt_readable_stream(Some(&stream)).map_err(|_| cut())?;
+    let mut response = worker::Response::from(response);
+    let Ok(mut chunks) = response.stream() else { return Ok(Body::Empty) };
+    let mut bytes = Vec::new();
+    while let Some(chunk) = chunks.next().await {
+        bytes.extend(chunk.map_err(|_| cut())?);
+        if bytes.len() > most {
+            return Err(Error::new(
+                Code::InvalidRequest,
+                format!("the body is larger than the {most} bytes this route takes"),
+            ));
+        }
+    }
+    Ok(Body::Bytes(bytes))
+}
+
+/// Headers in the domain's form. Values that are no visible text are left out.
+pub fn from_headers(headers: &Headers) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        put(&mut map, &name, &value);
+    }
+    map
+}
+
+fn to_headers(map: &HeaderMap) -> worker::Result<Headers> {
+    let headers = Headers::new();
+    for (name, value) in map {
+        if let Ok(value) = value.to_str() {
+            headers.append(name.as_str(), value)?;
+        }
+    }
+    Ok(headers)
+}
+
+/// Our answer in the platform's form.
+pub fn to_worker(response: Response) -> worker::Result<worker::Response> {
+    let headers = to_headers(&response.headers)?;
+    let (builder, status) = (ResponseBuilder::new().with_headers(headers.clone()), response.status);
+    // Statuses outside of what the platform takes (a provider's 999) become a 502 that says so.
+    let (builder, status) = if (200..=599).contains(&status) {
+        (builder.with_status(status), status)
+    } else {
+        headers.set("x-upstream-status", &status.to_string())?;
+        (ResponseBuilder::new().with_headers(headers).with_status(502), 502)
+    };
+    if matches!(status, 204 | 205 | 304) {
+        return Ok(builder.empty());
+    }
+    match response.body {
+        Body::Empty => Ok(builder.empty()),
+        Body::Bytes(bytes) => Ok(builder.fixed(bytes)),
+        Body::Stream(stream) => {
+            let Ok(upstream) = stream.downcast::<worker::Response>() else { return Ok(builder.empty()) };
+            let body = Rc::try_unwrap(upstream).map_or(ResponseBody::Empty, |upstream| upstream.into_parts().1);
+            Ok(builder.body(body))
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Logs: one JSON object a line, which Workers Logs indexes. Never a header, a query, a body or a message of a provider.
+
+use crate::ports::{Response, get};
+use serde_json::{Map, Value, json};
+use worker::{Env, console_error, console_log};
+
+/// Writes a line.
+pub fn line(level: &str, event: &str, fields: &[(&str, Value)]) {
+    let mut line = Map::from_iter([("level".to_owned(), json!(level)), ("event".to_owned(), json!(event))]);
+    line.extend(fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+    let line = Value::Object(line).to_string();
+    if level == "error" {
+        console_error!("{line}");
+    } else {
+        console_log!("{line}");
+    }
+}
+
+/// One line for a request.
+pub fn request(method: &str, path: &str, response: &Response) {
+    let id = get(&response.headers, "x-request-id").unwrap_or_default();
+    let fields = [
+        ("http.method", json!(method)),
+        ("http.route", json!(route(path))),
+        ("http.status", json!(response.status)),
+        ("request.id", json!(id)),
+    ];
+    line(if response.status >= 500 { "error" } else { "info" }, "request", &fields);
+}
+
+/// Whether every request gets a line, not only failures of ours: `LOG_LEVEL = "info"`.
+pub fn is_verbose(env: &Env) -> bool {
+    env.var("LOG_LEVEL").is_ok_and(|level| level.to_string() == "info")
+}
+
+/// The path of a URL.
+pub fn path(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let path = rest.find('/').map_or("/", |at| &rest[at..]);
+    path.split(['?', '#']).next().unwrap_or("/")
+}
+
+/// The path without what is secret (a magic link's ticket) or the provider's business (a proxied path).
+fn route(path: &str) -> &str {
+    for prefix in ["/connect/", "/callback/", "/proxy/"] {
+        if path.starts_with(prefix) {
+            return prefix;
+        }
+    }
+    path
+}

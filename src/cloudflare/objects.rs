@@ -1,0 +1,146 @@
+//! Asking Durable Objects: JSON there and back, within a time, and once more when the platform says it may be.
+
+use crate::account::AccountId;
+use crate::account::command::{Accounts, Command, Reply};
+use crate::error::{Error, Result};
+use crate::limit::{Answer, Limiters, Question};
+use async_trait::async_trait;
+use futures_util::future::{Either, select};
+use futures_util::pin_mut;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+use worker::{Delay, Env, Method, ObjectNamespace, RequestInit, Stub};
+
+/// Longer than the slowest thing an account does: a token request, then a look-up or two.
+const ACCOUNT_DEADLINE: Duration = Duration::from_secs(45);
+/// A counter answers from its own storage.
+const LIMITER_DEADLINE: Duration = Duration::from_secs(5);
+/// Times an object is asked when it was reset under the question (a deploy, an eviction).
+const ATTEMPTS: u32 = 3;
+
+/// The class `Account`.
+pub struct AccountObjects(ObjectNamespace);
+/// The class `RateLimiter`.
+pub struct LimiterObjects(ObjectNamespace);
+
+fn namespace(env: &Env, binding: &str) -> Result<ObjectNamespace> {
+    let missing = |_| Error::internal(format!("the Durable Object binding {binding} is missing; see wrangler.toml"));
+    env.durable_object(binding).map_err(missing)
+}
+
+impl AccountObjects {
+    /// The class behind its binding.
+    pub fn new(env: &Env) -> Result<Self> {
+        namespace(env, "ACCOUNT").map(Self)
+    }
+}
+
+impl LimiterObjects {
+    /// The class behind its binding.
+    pub fn new(env: &Env) -> Result<Self> {
+        namespace(env, "RATE_LIMITER").map(Self)
+    }
+}
+
+#[async_trait(?Send)]
+impl Accounts for AccountObjects {
+    async fn ask(&self, id: &AccountId, command: Command) -> Result<Reply> {
+        // What would happen twice if the first answer was lost is asked once.
+        let again = !matches!(
+            command,
+            Command::Finish { .. }
+                | Command::Create { .. }
+                | Command::Verify { .. }
+                | Command::Claim { .. }
+                | Command::Disconnect
+        );
+        ask(&self.0, id.as_str(), &command, ACCOUNT_DEADLINE, again).await
+    }
+}
+
+#[async_trait(?Send)]
+impl Limiters for LimiterObjects {
+    async fn ask(&self, scope: &str, question: Question) -> Result<Answer> {
+        ask(&self.0, scope, &question, LIMITER_DEADLINE, true).await
+    }
+}
+
+async fn ask<T: DeserializeOwned>(
+    namespace: &ObjectNamespace,
+    name: &str,
+    question: &impl Serialize,
+    deadline: Duration,
+    again: bool,
+) -> Result<T> {
+    let text = serde_json::to_string(question).expect("questions are plain data");
+    let mut failure = None;
+    for attempt in 0..if again { ATTEMPTS } else { 1 } {
+        if attempt > 0 {
+            Delay::from(Duration::from_millis(50 << attempt)).await;
+        }
+        let stub = namespace.get_by_name(name).map_err(|error| failed(&error))?;
+        match within(deadline, send(&stub, text.clone())).await {
+            Ok(answer) => {
+                let outcome: Result<T> =
+                    serde_json::from_str(&answer).map_err(|_| Error::internal("an object's answer cannot be read"))?;
+                return outcome;
+            }
+            Err(error) => failure = Some(failed(&error)),
+        }
+    }
+    Err(failure.unwrap_or_else(|| Error::internal("an object was not asked")))
+}
+
+async fn send(stub: &Stub, text: String) -> worker::Result<String> {
+    let mut init = RequestInit::new();
+    init.with_method(Method::Post).with_body(Some(text.into()));
+    let request = worker::Request::new_with_init("https://object/", &init)?;
+    let mut response = stub.fetch_with_request(request).await?;
+    response.text().await
+}
+
+fn failed(error: &worker::Error) -> Error {
+    super::log::line("error", "object_failed", &[("error", error.to_string().into())]);
+    Error::internal("an object did not answer; try again").with(|details| {
+        details.retryable = Some(true);
+        details.retry_after = Some(1);
+    })
+}
+
+/// A panic inside an object has been seen to leave its caller waiting for minutes; this bounds it.
+async fn within<T>(deadline: Duration, work: impl Future<Output = worker::Result<T>>) -> worker::Result<T> {
+    let delay = Delay::from(deadline);
+    pin_mut!(work);
+    match select(work, delay).await {
+        Either::Left((outcome, _)) => outcome,
+        Either::Right(_) => Err(worker::Error::RustError("deadline".into())),
+    }
+}
+
+#[cfg(feature = "fault-injection")]
+const PANIC: &str = "\"panic\"";
+
+/// Panics inside an object when the question asks for it.
+#[cfg(feature = "fault-injection")]
+#[expect(clippy::panic, reason = "the point of it")]
+pub fn panic_if_asked(question: &str) {
+    if question == PANIC {
+        panic!("injected panic in an object");
+    }
+}
+
+/// `/__fault/account-panic?name=…` and `/__fault/limiter-panic?name=…`: a panic inside an object.
+#[cfg(feature = "fault-injection")]
+pub async fn injected_fault(env: &Env, url: &str) -> Option<worker::Result<worker::Response>> {
+    let (path, name) = url.split_once("?name=")?;
+    let binding = match super::log::path(path) {
+        "/__fault/account-panic" => "ACCOUNT",
+        "/__fault/limiter-panic" => "RATE_LIMITER",
+        _ => return None,
+    };
+    let namespace = namespace(env, binding).ok()?;
+    let outcome: Result<()> = ask(&namespace, name, &"panic", ACCOUNT_DEADLINE, false).await;
+    let error = outcome.err()?;
+    Some(super::fetch::to_worker(crate::http::respond_with_error(&error, "")))
+}

@@ -1,0 +1,46 @@
+//! The deployment's settings, from variables and secrets.
+
+use crate::app::Settings;
+use crate::digest;
+use crate::error::{Error, Result};
+use worker::Env;
+
+/// The keys that seal and sign; a secret.
+pub const KEYS: &str = "VALETKEY_KEYS";
+/// Id of the first caller; a secret or a variable.
+const CLIENT_ID: &str = "VALETKEY_CLIENT_ID";
+/// Secret of the first caller; a secret.
+const CLIENT_SECRET: &str = "VALETKEY_CLIENT_SECRET";
+/// Where the Worker is reached, when it is not the address of the request; a variable.
+const PUBLIC_URL: &str = "PUBLIC_URL";
+/// The shortest secret of the first caller.
+const SHORTEST_SECRET: usize = 16;
+
+/// A variable or secret that is not empty.
+pub fn text(env: &Env, name: &str) -> Option<String> {
+    env.var(name).ok().map(|value| value.to_string()).filter(|text| !text.trim().is_empty())
+}
+
+/// Where this Worker is reached: as set, else as it was reached now.
+pub fn base_url(env: &Env, url: &str) -> String {
+    let public = text(env, PUBLIC_URL).map(|url| url.trim_end_matches('/').to_owned());
+    public.unwrap_or_else(|| {
+        let after_scheme = url.find("://").map_or(0, |at| at + 3);
+        let end = url[after_scheme..].find(['/', '?', '#']).map_or(url.len(), |at| after_scheme + at);
+        url[..end].to_owned()
+    })
+}
+
+/// The settings, or what is wrong with them.
+pub fn settings(env: &Env, base_url: String) -> Result<Settings> {
+    let (client_id, secret) = (text(env, CLIENT_ID), text(env, CLIENT_SECRET));
+    if client_id.is_some() != secret.is_some() {
+        return Err(Error::internal("set both VALETKEY_CLIENT_ID and VALETKEY_CLIENT_SECRET, or neither"));
+    }
+    if secret.as_ref().is_some_and(|secret| secret.len() < SHORTEST_SECRET) {
+        return Err(Error::internal(
+            "VALETKEY_CLIENT_SECRET must have at least 16 characters; `openssl rand -base64 32` makes one",
+        ));
+    }
+    Ok(Settings { base_url, client_id, client_secret_hash: secret.map(|secret| digest::hash(&secret)) })
+}

@@ -1,0 +1,9 @@
+//! The API's handlers, one resource a file. docs/api.md is their contract.
+
+pub mod accounts;
+pub mod callers;
+pub mod connections;
+pub mod execute;
+pub mod oauth;
+pub mod providers;
+pub mod proxy;

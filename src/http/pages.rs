@@ -1,0 +1,199 @@
+//! The pages a person sees. No script, no outside resource, nothing a provider said unless escaped.
+
+use crate::code::Code;
+use crate::error::Error;
+use crate::ports::Response;
+use maud::{DOCTYPE, Markup, html};
+
+const STYLE: &str = "
+:root{color-scheme:light dark;--ink:#1c2330;--soft:#5b6577;--line:#d9dee7;--paper:#fff;--back:#f4f6f9;--accent:#1f5fd6;--bad:#b3261e;--good:#1c7a42}
+@media(prefers-color-scheme:dark){:root{--ink:#e8ebf1;--soft:#a3adbe;--line:#343c4a;--paper:#1b212b;--back:#12161d;--accent:#7aa7ff;--bad:#ff8a80;--good:#7fd6a0}}
+*{box-sizing:border-box}body{margin:0;min-height:100vh;display:grid;place-items:center;padding:1.5rem;background:var(--back);color:var(--ink);font:1rem/1.5 system-ui,sans-serif}
+main{width:100%;max-width:30rem;background:var(--paper);border:1px solid var(--line);border-radius:.75rem;padding:2rem}
+h1{font-size:1.35rem;line-height:1.3;margin:0 0 .75rem}p{margin:.5rem 0}ul{padding-left:1.2rem;margin:.75rem 0}li{margin:.3rem 0}
+.soft{color:var(--soft);font-size:.9rem}.bad{color:var(--bad)}.good{color:var(--good)}
+button{width:100%;margin-top:1.25rem;padding:.75rem 1rem;border:0;border-radius:.5rem;background:var(--accent);color:var(--paper);font:inherit;font-weight:600;cursor:pointer}
+button:focus-visible{outline:3px solid var(--ink);outline-offset:2px}code{font-size:.9em;overflow-wrap:anywhere}";
+
+/// What the consent page says.
+pub struct Consent {
+    /// Who asks; none means the operator gave no name.
+    pub operator: Option<String>,
+    /// For which provider.
+    pub provider: String,
+    /// For what, in words.
+    pub scopes: Vec<String>,
+    /// Where its button leads.
+    pub action: String,
+}
+
+fn page(status: u16, title: &str, content: &Markup) -> Response {
+    let markup = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="robots" content="noindex";
+                title { (title) }
+                style { (maud::PreEscaped(STYLE)) }
+            }
+            body { main { h1 { (title) } (content) } }
+        }
+    };
+    // The form's target is ourselves; where that redirects to is the provider, which browsers count as form-action too.
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'";
+    Response::new(status, "text/html; charset=utf-8", markup.into_string())
+        .with_header("content-security-policy", policy)
+        .with_header("x-frame-options", "DENY")
+}
+
+/// Who asks for what.
+pub fn consent(consent: &Consent) -> Response {
+    let operator = consent.operator.as_deref().unwrap_or("An application");
+    page(
+        200,
+        &format!("Connect {}", consent.provider),
+        &html! {
+            p { strong { (operator) } " asks to act for you in " strong { (consent.provider) } ". Its agents will be able to:" }
+            @if consent.scopes.is_empty() {
+                p class="soft" { "The permissions are chosen on the next page." }
+            } @else {
+                ul { @for scope in &consent.scopes { li { (scope) } } }
+            }
+            p class="soft" { "The next page is " (consent.provider) "'s own: you sign in there, and your password is not seen here. You can end the access at any time." }
+            form method="post" action=(consent.action) { button type="submit" { "Continue to " (consent.provider) } }
+        },
+    )
+}
+
+/// It worked.
+pub fn connected(provider: &str, label: Option<&str>) -> Response {
+    page(
+        200,
+        &format!("{provider} is connected"),
+        &html! {
+            @if let Some(label) = label { p class="good" { "Account: " strong { (label) } } }
+            p { "You can close this window." }
+        },
+    )
+}
+
+/// It did not, and what to do.
+pub fn failure(error: &Error) -> Response {
+    let reason = error.details.status_reason.as_deref().unwrap_or(match error.code {
+        Code::Internal => "internal",
+        Code::ConnectionNotFound => "connection_gone",
+        _ => "failed",
+    });
+    let (title, advice) = words(reason);
+    let status = match error.code {
+        Code::ConnectionMisconfigured | Code::Internal => 500,
+        Code::ProviderUnavailable | Code::ProviderTimeout => 502,
+        Code::InvalidRequest if matches!(reason, "link_expired" | "state_expired") => 410,
+        _ => 400,
+    };
+    page(
+        status,
+        title,
+        &html! {
+            p class="bad" { (error.message) }
+            p { (advice) }
+            p class="soft" { "Reason: " code { (reason) } }
+        },
+    )
+}
+
+/// Title and advice for a reason. `tests` below renders one page for each.
+fn words(reason: &str) -> (&'static str, &'static str) {
+    const AGAIN: &str = "Open the link you were given once more to start over, or ask for a new one.";
+    const OPERATOR: &str =
+        "You can do nothing about this. Tell the people who sent you the link; the reason below helps them.";
+    match reason {
+        "link_unknown" => {
+            ("This link does not work", "Copy the whole link into the address bar, or ask for a new one.")
+        }
+        "link_expired" => {
+            ("This link has ended", "Links work for 15 minutes and until the account is connected. Ask for a new one.")
+        }
+        "no_cookie" => ("A cookie is missing", "Allow cookies for this site, then open the link again."),
+        "state_invalid" => ("This answer is not yours", AGAIN),
+        "state_expired" => ("This took too long", AGAIN),
+        "state_used" => ("This was answered already", "If the account does not work, open the link again."),
+        "state_of_another_connection" => ("This answer belongs elsewhere", AGAIN),
+        "other_browser" => {
+            ("This is another browser", "Start and finish in the same browser, without private windows in between.")
+        }
+        "consent_denied" => ("You said no", "Nothing was connected. If that was a mistake, open the link again."),
+        "authorization_failed" => ("The provider refused", AGAIN),
+        "issuer_mismatch" => (
+            "This answer came from elsewhere",
+            "Do not try again from the page that sent you here. Ask for a new link and tell who sent it.",
+        ),
+        "code_refused" => ("The provider did not accept the answer", AGAIN),
+        "client_rejected" => ("The application is not set up correctly", OPERATOR),
+        "redirect_uri_mismatch" => ("The application's address is not registered", OPERATOR),
+        "provider_unreachable" => ("The provider does not answer", "Wait a minute, then open the link again."),
+        "identity_lookup_failed" => (
+            "The account could not be read",
+            "Wait a minute, then open the link again. If it stays so, tell the people who sent you the link.",
+        ),
+        "connection_gone" => ("This connection was removed", OPERATOR),
+        _ => ("Something went wrong", "Wait a minute, then open the link again."),
+    }
+}
+
+/// To another address, as a GET.
+pub fn redirect(url: &str) -> Response {
+    Response::new(303, "text/plain; charset=utf-8", "").with_header("location", url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::flow_error;
+
+    fn text(response: &Response) -> String {
+        String::from_utf8(response.body.bytes().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn what_others_wrote_is_escaped() {
+        let response = consent(&Consent {
+            operator: Some("<script>alert(1)</script>".into()),
+            provider: "Gmail".into(),
+            scopes: vec!["a<b".into()],
+            action: "/connect/x\"y".into(),
+        });
+        let page = text(&response);
+        assert!(!page.contains("<script>") && page.contains("a&lt;b") && page.contains("x&quot;y"));
+        assert!(response.header("content-security-policy").unwrap().contains("default-src 'none'"));
+    }
+
+    #[test]
+    fn every_reason_has_a_page_of_its_own() {
+        let mut titles = std::collections::BTreeSet::new();
+        for reason in [
+            "link_unknown",
+            "link_expired",
+            "no_cookie",
+            "state_invalid",
+            "state_expired",
+            "state_used",
+            "state_of_another_connection",
+            "other_browser",
+            "consent_denied",
+            "authorization_failed",
+            "issuer_mismatch",
+            "code_refused",
+            "client_rejected",
+            "redirect_uri_mismatch",
+            "provider_unreachable",
+            "identity_lookup_failed",
+        ] {
+            let page = text(&failure(&flow_error(reason, "It failed.")));
+            assert!(page.contains(reason) && page.contains("It failed."));
+            assert!(titles.insert(words(reason).0), "{reason} shares its title");
+        }
+    }
+}

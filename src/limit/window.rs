@@ -1,0 +1,107 @@
+//! The arithmetic of one limit: never more than so many units in any period of that length.
+//!
+//! A period is cut into 60 slices. What was taken counts until the end of its slice has left the period, so the limit is
+//! never exceeded, and a unit comes back at most a sixtieth of a period late.
+
+use crate::ports::Millis;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+
+const SLICES: Millis = 60;
+
+/// What was taken in the last period: slice number and units, oldest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window(VecDeque<(Millis, u32)>);
+
+impl Window {
+    /// Units free now.
+    pub fn free(&mut self, now: Millis, units: u32, per: Millis) -> u32 {
+        let slice = slice(per);
+        while self.0.front().is_some_and(|(index, _)| (index + 1) * slice + per <= now) {
+            self.0.pop_front();
+        }
+        let used: u64 = self.0.iter().map(|(_, used)| u64::from(*used)).sum();
+        units.saturating_sub(u32::try_from(used).unwrap_or(u32::MAX))
+    }
+
+    /// Takes units that are free.
+    pub fn take(&mut self, now: Millis, per: Millis, units: u32) {
+        let index = now / slice(per);
+        match self.0.back_mut() {
+            Some((last, used)) if *last == index => *used += units,
+            _ => self.0.push_back((index, units)),
+        }
+    }
+
+    /// Gives units back that were taken lately.
+    pub fn give_back(&mut self, mut units: u32) {
+        for (_, used) in self.0.iter_mut().rev() {
+            let given = units.min(*used);
+            *used -= given;
+            units -= given;
+        }
+    }
+
+    /// When `need` units will be free.
+    pub fn free_at(&mut self, now: Millis, units: u32, per: Millis, need: u32) -> Millis {
+        let mut free = self.free(now, units, per);
+        for (index, used) in &self.0 {
+            if free >= need {
+                break;
+            }
+            free += used;
+            if free >= need {
+                return (index + 1) * slice(per) + per;
+            }
+        }
+        now
+    }
+
+    /// When nothing is left to remember.
+    pub fn empty_at(&self, per: Millis) -> Millis {
+        self.0.back().map_or(0, |(index, _)| (index + 1) * slice(per) + per)
+    }
+}
+
+fn slice(per: Millis) -> Millis {
+    (per / SLICES).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PER: Millis = 60_000;
+
+    #[test]
+    fn never_more_than_the_limit_in_any_period() {
+        let mut window = Window::default();
+        let mut taken: Vec<Millis> = Vec::new();
+        let mut now = 1_000_000;
+        for step in 0..4000u64 {
+            now += (step * 7919) % 311;
+            if window.free(now, 10, PER) >= 1 {
+                window.take(now, PER, 1);
+                taken.push(now);
+            }
+        }
+        for (i, first) in taken.iter().enumerate() {
+            let within = taken[i..].iter().take_while(|at| **at < first + PER).count();
+            assert!(within <= 10, "{within} within one period from {first}");
+        }
+        assert!(taken.len() > 80, "the limit is also reached: {}", taken.len());
+    }
+
+    #[test]
+    fn the_time_it_names_is_the_time_it_works() {
+        let mut window = Window::default();
+        for at in [0, 500, 20_000] {
+            window.take(at, PER, 1);
+        }
+        let at = window.free_at(30_000, 3, PER, 1);
+        assert_eq!(window.free(at - 1, 3, PER), 0);
+        assert!(window.free(at, 3, PER) >= 1);
+        window.give_back(1);
+        assert_eq!(window.free(at - 1, 3, PER), 1);
+    }
+}

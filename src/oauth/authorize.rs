@@ -1,0 +1,54 @@
+//! The authorization request: the URL a user's browser is sent to (RFC 6749 section 4.1.1).
+
+use crate::catalog::model::OAuth2;
+use crate::digest;
+use crate::error::{Error, Result};
+use crate::ports::{Random, random};
+use crate::secret::Secret;
+use oauth2::basic::BasicClient;
+use oauth2::{AuthUrl, ClientId, CsrfToken, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl};
+
+/// What goes into an authorization request.
+pub struct Authorize<'a> {
+    /// The connector's OAuth part.
+    pub oauth2: &'a OAuth2,
+    /// Authorization endpoint.
+    pub url: String,
+    /// `client_id`
+    pub client_id: &'a str,
+    /// `redirect_uri`, exactly as registered.
+    pub redirect_uri: &'a str,
+    /// `state`
+    pub state: &'a str,
+    /// Scopes to ask for.
+    pub scopes: &'a [String],
+    /// The PKCE verifier, when the connector takes one.
+    pub verifier: Option<&'a Secret>,
+}
+
+/// A fresh PKCE code verifier: 256 random bits (RFC 7636 section 4.1).
+pub fn verifier(source: &dyn Random) -> Secret {
+    Secret::new(digest::base64url(&random::<32>(source)))
+}
+
+/// The URL.
+pub fn url(request: &Authorize<'_>) -> Result<String> {
+    let wrong = |what: &str| Error::internal(format!("the {what} of this connection is not a URL"));
+    let client = BasicClient::new(ClientId::new(request.client_id.to_owned()))
+        .set_auth_uri(AuthUrl::new(request.url.clone()).map_err(|_| wrong("authorize_url"))?)
+        .set_redirect_uri(RedirectUrl::new(request.redirect_uri.to_owned()).map_err(|_| wrong("redirect URI"))?);
+    let mut builder = client.authorize_url(|| CsrfToken::new(request.state.to_owned()));
+    if let Some(verifier) = request.verifier {
+        let verifier = PkceCodeVerifier::new(verifier.reveal().to_owned());
+        builder = builder.set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier));
+    }
+    // The crate joins scopes with spaces; some providers want commas, or another parameter.
+    if !request.scopes.is_empty() {
+        builder =
+            builder.add_extra_param(request.oauth2.scope_param, request.scopes.join(request.oauth2.scope_separator));
+    }
+    for (name, value) in request.oauth2.authorize_params.iter() {
+        builder = builder.add_extra_param(*name, *value);
+    }
+    Ok(builder.url().0.into())
+}

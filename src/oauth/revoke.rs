@@ -1,0 +1,57 @@
+//! Revocation: RFC 7009, or what the vendor has instead.
+
+use super::Client;
+use super::token::authenticate;
+use crate::catalog::model::{ClientAuth, OAuth2, Revoke, RevokeAuth};
+use crate::json;
+use crate::ports::{Body, Request};
+use crate::secret::Secret;
+use crate::template;
+use serde_json::Value;
+
+/// Milliseconds a revocation may take.
+const TIMEOUT_MS: u32 = 10_000;
+
+/// The revocation request.
+pub fn request(
+    revoke: &Revoke,
+    oauth2: &OAuth2,
+    url: &str,
+    client: &Client,
+    token: &Secret,
+    access: &Secret,
+) -> Request {
+    let value = |name: &str| match name {
+        "token" => Some(token.reveal().to_owned()),
+        "access_token" => Some(access.reveal().to_owned()),
+        "client_id" => Some(client.id.clone()),
+        _ => None,
+    };
+    let url = template::fill(url, value).unwrap_or_else(|| url.to_owned());
+    let mut request =
+        Request { method: revoke.request.0.to_owned(), url, timeout_ms: TIMEOUT_MS, ..Request::default() };
+    request.header("accept", "application/json");
+    let body = |text: &str| {
+        let template: Value = serde_json::from_str(text).ok()?;
+        json::fill(&template, &|name| value(name).map(Value::String))
+    };
+    let mut form: Vec<(String, String)> = Vec::new();
+    if let Some(Value::Object(fields)) = body(revoke.form) {
+        form.extend(fields.iter().filter_map(|(name, value)| Some((name.clone(), json::to_text(value)?))));
+    }
+    match revoke.auth {
+        RevokeAuth::RevokeAsClient => authenticate(oauth2.client_auth, client, &mut request, &mut form),
+        RevokeAuth::RevokeAsBasic => authenticate(ClientAuth::ClientBasic, client, &mut request, &mut form),
+        RevokeAuth::RevokeAsAccount => request.header("authorization", &format!("Bearer {}", access.reveal())),
+        RevokeAuth::RevokeAsNobody => {}
+    }
+    if let Some(json) = body(revoke.json) {
+        request.header("content-type", "application/json");
+        request.body = Body::Bytes(json.to_string().into_bytes());
+    } else if !form.is_empty() {
+        request.header("content-type", "application/x-www-form-urlencoded");
+        let text = form_urlencoded::Serializer::new(String::new()).extend_pairs(&form).finish();
+        request.body = Body::Bytes(text.into_bytes());
+    }
+    request
+}

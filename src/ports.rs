@@ -1,0 +1,172 @@
+//! What the domain needs from outside: each trait is one thing, with one real and one in-memory implementation.
+
+use crate::error::Result;
+use ::http::HeaderMap;
+use async_trait::async_trait;
+use std::any::Any;
+use std::rc::Rc;
+
+/// Milliseconds since 1970.
+pub type Millis = u64;
+
+/// What time it is.
+pub trait Clock {
+    /// Now.
+    fn now(&self) -> Millis;
+}
+
+/// Randomness fit for keys.
+pub trait Random {
+    /// Fills the buffer.
+    fn fill(&self, buffer: &mut [u8]);
+}
+
+/// `N` random bytes.
+pub fn random<const N: usize>(random: &dyn Random) -> [u8; N] {
+    let mut bytes = [0; N];
+    random.fill(&mut bytes);
+    bytes
+}
+
+/// The body of a request or an answer.
+#[derive(Default)]
+pub enum Body {
+    /// None.
+    #[default]
+    Empty,
+    /// All of it.
+    Bytes(Vec<u8>),
+    /// A stream of the platform, passed through without being read.
+    Stream(Rc<dyn Any>),
+}
+
+impl Body {
+    /// The bytes; none for a stream.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Empty | Self::Stream(_) => &[],
+        }
+    }
+}
+
+/// An HTTP request, ours or a caller's.
+#[derive(Default)]
+pub struct Request {
+    /// Verb.
+    pub method: String,
+    /// Absolute URL.
+    pub url: String,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Body.
+    pub body: Body,
+    /// Milliseconds until it is given up.
+    pub timeout_ms: u32,
+}
+
+impl Request {
+    /// Adds a header; names and values that cannot be one are left out.
+    pub fn header(&mut self, name: &str, value: &str) {
+        put(&mut self.headers, name, value);
+    }
+}
+
+/// An HTTP answer, a provider's or ours.
+pub struct Response {
+    /// Status.
+    pub status: u16,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Body.
+    pub body: Body,
+}
+
+impl Response {
+    /// An answer with these bytes.
+    pub fn new(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
+        let mut headers = HeaderMap::new();
+        put(&mut headers, "content-type", content_type);
+        Self { status, headers, body: Body::Bytes(body.into()) }
+    }
+
+    /// The same with one more header.
+    #[must_use]
+    pub fn with_header(mut self, name: &str, value: &str) -> Self {
+        put(&mut self.headers, name, value);
+        self
+    }
+
+    /// A header's value, if it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        get(&self.headers, name)
+    }
+}
+
+/// Sets a header; names and values that cannot be one are left out.
+pub fn put(headers: &mut HeaderMap, name: &str, value: &str) {
+    if let (Ok(name), Ok(value)) = (::http::HeaderName::try_from(name), ::http::HeaderValue::try_from(value)) {
+        headers.insert(name, value);
+    }
+}
+
+/// A header's value, if it is text.
+pub fn get<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// Why a request got no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unanswered {
+    /// Not within its time.
+    TimedOut,
+    /// Refused, cut off, unknown host.
+    Unreachable,
+    /// More bytes than we read.
+    TooLarge,
+}
+
+/// The network. Redirects are never followed.
+#[async_trait(?Send)]
+pub trait Http {
+    /// Sends and reads the whole answer, up to [`MAX_ANSWER`] bytes.
+    async fn send(&self, request: Request) -> std::result::Result<Response, Unanswered>;
+    /// Sends and hands the answer's body on as a stream; the time limit ends with its headers.
+    async fn stream(&self, request: Request) -> std::result::Result<Response, Unanswered>;
+}
+
+/// The most bytes read of a provider's answer to a tool: what base64 and JSON make of it still fits the isolate's memory.
+pub const MAX_ANSWER: usize = 20 * 1024 * 1024;
+
+/// A page of keys.
+pub struct Page {
+    /// Key and its metadata.
+    pub keys: Vec<(String, Option<String>)>,
+    /// How to get the next page.
+    pub cursor: Option<String>,
+}
+
+/// A Workers KV namespace, or something like it: eventually consistent, no compare-and-set.
+#[async_trait(?Send)]
+pub trait Store {
+    /// The value of a key.
+    async fn get(&self, key: &str) -> Result<Option<String>>;
+    /// Sets a key, with up to 1024 bytes of metadata that lists bring along.
+    async fn put(&self, key: &str, value: &str, metadata: Option<&str>) -> Result<()>;
+    /// Forgets a key.
+    async fn delete(&self, key: &str) -> Result<()>;
+    /// The keys below a prefix.
+    async fn list(&self, prefix: &str, limit: u32, cursor: Option<&str>) -> Result<Page>;
+}
+
+/// The own storage of one Durable Object. Synchronous: what stands between two awaits happens as a whole.
+pub trait Storage {
+    /// The value of a key.
+    fn get(&self, key: &str) -> Option<String>;
+    /// Sets a key.
+    fn put(&self, key: &str, value: &str);
+    /// Forgets a key.
+    fn delete(&self, key: &str);
+    /// Keys and values below a prefix.
+    fn list(&self, prefix: &str) -> Vec<(String, String)>;
+}

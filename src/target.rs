@@ -1,0 +1,176 @@
+//! Where a request of a connection goes: the connector's URLs, filled with the account's variables, moved to the
+//! operator's overrides, and refused when they leave the connector's hosts.
+
+use crate::address;
+use crate::catalog::Connector;
+use crate::code::Code;
+use crate::connection::Connection;
+use crate::error::{Error, Result};
+use crate::template;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use regex_lite::Regex;
+use std::collections::BTreeMap;
+use url::Url;
+
+/// What the provider told us of an account (a cloud id) and what was asked at connect time (a subdomain).
+pub type Variables = BTreeMap<String, String>;
+
+/// What may stand in one path segment as it is: RFC 3986 unreserved characters.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Encodes a value for one path segment. One with `.` or `..` between slashes would be a step through the path for a
+/// server that decodes early, so it is refused rather than encoded.
+pub fn segment(value: &str) -> Result<String> {
+    if value.is_empty() || value.split(['/', '\\']).any(|step| matches!(step, "." | "..")) {
+        return Err(Error::new(Code::InvalidToolInput, format!("`{value}` cannot stand in a path")));
+    }
+    Ok(utf8_percent_encode(value, SEGMENT).to_string())
+}
+
+/// A connection of a connector, for one account.
+#[derive(Clone, Copy)]
+pub struct Target<'a> {
+    /// The provider.
+    pub connector: &'static Connector,
+    /// The operator's settings.
+    pub connection: &'a Connection,
+    /// The account's variables.
+    pub variables: &'a Variables,
+}
+
+impl Target<'_> {
+    /// A variable by its name in templates, `account.cloud_id`, if it has the form it must have.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        let name = name.strip_prefix("account.")?;
+        let value = self.variables.get(name)?;
+        let auth = &self.connector.auth;
+        let fields = auth.fields.iter().chain(auth.key.iter().flat_map(|key| key.fields.iter()));
+        let pattern = auth.patterns.iter().copied().chain(fields.map(|field| (field.name, field.pattern)));
+        let pattern = pattern.into_iter().find(|(known, _)| *known == name).map(|(_, pattern)| pattern);
+        match pattern {
+            Some(pattern) => Regex::new(pattern).is_ok_and(|regex| regex.is_match(value)).then(|| value.clone()),
+            None => Some(value.clone()),
+        }
+    }
+
+    /// Fills account variables into a URL of the connector.
+    pub fn fill(&self, url: &str) -> Result<String> {
+        template::fill(url, |name| self.variable(name)).ok_or_else(|| {
+            let message = format!("the account lacks what `{url}` needs; connect it again");
+            Error::new(Code::ReauthorizationRequired, message).of(self.connector.id)
+        })
+    }
+
+    /// The token endpoint.
+    pub fn token_url(&self) -> Result<String> {
+        let declared = self.connector.auth.oauth2.as_ref().map_or("", |oauth2| oauth2.token_url);
+        self.connection.endpoints.token_url.clone().map_or_else(|| self.fill(declared), Ok)
+    }
+
+    /// The authorization endpoint.
+    pub fn authorize_url(&self) -> Result<String> {
+        let declared = self.connector.auth.oauth2.as_ref().map_or("", |oauth2| oauth2.authorize_url);
+        self.connection.endpoints.authorize_url.clone().map_or_else(|| self.fill(declared), Ok)
+    }
+
+    /// The revocation endpoint. With an overridden token endpoint and no override of its own there is none: a sandbox's
+    /// token is never shown to the real provider.
+    pub fn revoke_url(&self, declared: &str) -> Option<String> {
+        match (&self.connection.endpoints.revoke_url, &self.connection.endpoints.token_url) {
+            (Some(url), _) => Some(url.clone()),
+            (None, Some(_)) => None,
+            (None, None) => self.fill(declared).ok(),
+        }
+    }
+
+    /// The API's base URL, without a slash at its end.
+    pub fn base(&self) -> Result<String> {
+        let base = match &self.connection.endpoints.api_base {
+            Some(base) => base.clone(),
+            None => self.fill(self.connector.http.base_url)?,
+        };
+        Ok(base.trim_end_matches('/').to_owned())
+    }
+
+    /// The URL of a path below the base, or of an absolute URL on one of the connector's hosts.
+    pub fn url(&self, path_or_url: &str) -> Result<Url> {
+        let refused = |message: String| Error::invalid(message).of(self.connector.id);
+        if !path_or_url.contains("://") {
+            let base = self.base()?;
+            let parsed = Url::parse(&format!("{base}{path_or_url}"));
+            let url = parsed.map_err(|error| refused(format!("`{path_or_url}` makes no URL: {error}")))?;
+            let below = Url::parse(&base).ok().filter(|base| {
+                let path = base.path().trim_end_matches('/');
+                base.origin() == url.origin()
+                    && url.path().strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            });
+            return below.map(|_| url).ok_or_else(|| refused(format!("`{path_or_url}` leaves the API's base URL")));
+        }
+        let url = Url::parse(path_or_url).map_err(|error| refused(format!("`{path_or_url}` is not a URL: {error}")))?;
+        self.check_host(&url)?;
+        self.moved(url)
+    }
+
+    fn check_host(&self, url: &Url) -> Result<()> {
+        let host = url.host_str().unwrap_or_default();
+        let base = Url::parse(&self.fill(self.connector.http.base_url)?).ok();
+        let own = base.as_ref().and_then(Url::host_str) == Some(host);
+        let declared = self.connector.http.hosts.iter().filter_map(|declared| self.fill(declared).ok());
+        let fine =
+            url.scheme() == "https" && url.port().is_none() && url.username().is_empty() && url.password().is_none();
+        if fine && (own || declared.into_iter().any(|declared| address::matches(host, &declared))) {
+            return Ok(());
+        }
+        if self.is_override(url) {
+            return Ok(());
+        }
+        let message =
+            format!("`{host}` is not one of {}'s hosts; the credential does not go there", self.connector.name);
+        Err(Error::new(Code::PermissionDenied, message).of(self.connector.id))
+    }
+
+    fn is_override(&self, url: &Url) -> bool {
+        let base = self.connection.endpoints.api_base.as_deref().and_then(|base| Url::parse(base).ok());
+        base.is_some_and(|base| base.origin() == url.origin())
+    }
+
+    /// An overridden API base moves every URL of the connector: what is below the base keeps its path below the
+    /// override, what is on another host keeps its path on the override's origin.
+    fn moved(&self, url: Url) -> Result<Url> {
+        let Some(base) = &self.connection.endpoints.api_base else { return Ok(url) };
+        if self.is_override(&url) {
+            return Ok(url);
+        }
+        let declared = self.fill(self.connector.http.base_url).unwrap_or_default();
+        let text = match url.as_str().strip_prefix(&declared) {
+            Some(rest) => format!("{}{rest}", base.trim_end_matches('/')),
+            None => {
+                let origin = Url::parse(base).map(|base| base.origin().ascii_serialization()).unwrap_or_default();
+                let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+                format!("{origin}{}{query}", url.path())
+            }
+        };
+        Url::parse(&text).map_err(|_| Error::internal("the connection's api_base makes no URL"))
+    }
+
+    /// The URL of a look-up: as [`Target::url`], and the connector's own token or authorize host is fine too.
+    pub fn lookup_url(&self, declared: &str) -> Result<Url> {
+        let filled = self.fill(declared)?;
+        let url = Url::parse(&filled).map_err(|_| Error::internal("a connector's look-up has no URL"))?;
+        self.moved(url)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::segment;
+
+    #[test]
+    fn a_path_parameter_stays_one_segment() {
+        assert_eq!(segment("a b/c?d#e").unwrap(), "a%20b%2Fc%3Fd%23e");
+        assert_eq!(segment("v1..v2").unwrap(), "v1..v2");
+        for step in ["..", ".", "", "../../admin", "a/../b", "a\\..\\b"] {
+            assert!(segment(step).is_err(), "{step}");
+        }
+    }
+}

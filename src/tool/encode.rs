@@ -1,0 +1,123 @@
+//! The few ways a value may be written other than as it is.
+
+use crate::catalog::model::{Encode, Param};
+use crate::code::Code;
+use crate::digest;
+use crate::error::{Error, Result};
+use crate::json;
+use crate::timestamp;
+use serde_json::{Value, json};
+
+/// A parameter's value as the provider wants it.
+pub fn encode(param: &Param, value: Value) -> Result<Value> {
+    let value = match param.encode {
+        Encode::Plain => value,
+        Encode::Csv => joined(&value, ","),
+        Encode::SpaceSeparated => joined(&value, " "),
+        Encode::JsonText => match value {
+            Value::String(_) => value,
+            other => Value::String(other.to_string()),
+        },
+        Encode::ParsedJson => parsed(param, value)?,
+        Encode::Base64 => Value::String(digest::base64(text(&value).as_bytes())),
+        Encode::Base64Url => Value::String(digest::base64url(text(&value).as_bytes())),
+        Encode::EpochSeconds => json!(instant(param, &value)? / 1000),
+        Encode::EpochMilliseconds => json!(instant(param, &value)?),
+    };
+    let value = wrapped(param, value);
+    Ok(if param.template.is_empty() { value } else { Value::String(around(param, &text(&value))) })
+}
+
+fn text(value: &Value) -> String {
+    json::to_text(value).unwrap_or_else(|| value.to_string())
+}
+
+fn joined(value: &Value, separator: &str) -> Value {
+    match value {
+        Value::Array(items) => Value::String(items.iter().map(text).collect::<Vec<_>>().join(separator)),
+        other => other.clone(),
+    }
+}
+
+fn parsed(param: &Param, value: Value) -> Result<Value> {
+    match value {
+        Value::String(text) => {
+            serde_json::from_str(&text).map_err(|error| wrong(param, &format!("is not JSON: {error}")))
+        }
+        other => Ok(other),
+    }
+}
+
+fn instant(param: &Param, value: &Value) -> Result<u64> {
+    match value {
+        Value::Number(number) => {
+            number.as_u64().map(|seconds| seconds * 1000).ok_or_else(|| wrong(param, "is no time"))
+        }
+        other => {
+            timestamp::parse(&text(other)).ok_or_else(|| wrong(param, "must be a date-time, e.g. 2027-01-15T08:00:00Z"))
+        }
+    }
+}
+
+fn wrong(param: &Param, what: &str) -> Error {
+    Error::new(Code::InvalidToolInput, format!("{} {what}", param.name))
+}
+
+/// `each = "/email"` makes an object of every item.
+fn wrapped(param: &Param, value: Value) -> Value {
+    match value {
+        Value::Array(items) if !param.each.is_empty() => items
+            .into_iter()
+            .map(|item| {
+                let mut object = json!({});
+                json::place(&mut object, param.each, item);
+                object
+            })
+            .collect(),
+        other => other,
+    }
+}
+
+fn around(param: &Param, value: &str) -> String {
+    let mut escaped = String::with_capacity(value.len());
+    for c in value.chars() {
+        if param.escape.contains(c) {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    param.template.replace("{}", &escaped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::model::{List, Place};
+
+    fn param(encode: Encode) -> Param {
+        Param {
+            name: "p",
+            aliases: List(&[]),
+            place: Place::InBody,
+            at: "/p",
+            encode,
+            each: "",
+            template: "",
+            escape: "",
+            default: "",
+        }
+    }
+
+    #[test]
+    fn values_are_written_as_declared() {
+        assert_eq!(encode(&param(Encode::Csv), json!(["a", 2])).unwrap(), json!("a,2"));
+        assert_eq!(encode(&param(Encode::JsonText), json!({ "a": 1 })).unwrap(), json!("{\"a\":1}"));
+        assert_eq!(encode(&param(Encode::Base64), json!("hi")).unwrap(), json!("aGk="));
+        assert_eq!(encode(&param(Encode::EpochSeconds), json!("1970-01-01T00:01:00Z")).unwrap(), json!(60));
+        assert!(encode(&param(Encode::ParsedJson), json!("{")).is_err());
+        let each = Param { each: "/email", ..param(Encode::Plain) };
+        assert_eq!(encode(&each, json!(["a"])).unwrap(), json!([{ "email": "a" }]));
+        let template = Param { template: "name contains '{}'", escape: "'\\", ..param(Encode::Plain) };
+        assert_eq!(encode(&template, json!("it's")).unwrap(), json!("name contains 'it\\'s'"));
+    }
+}

@@ -1,0 +1,178 @@
+//! Executing a tool: the story of one call.
+
+use super::input;
+use super::request::{self, Values};
+use super::response::{self, Outcome};
+use crate::access::{self, Used};
+use crate::app::{App, Leased};
+use crate::catalog::Tool;
+use crate::catalog::model::Call;
+use crate::code::Code;
+use crate::digest;
+use crate::error::{Error, Origin, Result};
+use crate::json;
+use crate::limit::gate;
+use crate::ports::{Request, Response};
+use crate::target::{Target, Variables};
+use serde_json::{Map, Value, json};
+use std::rc::Rc;
+
+/// One call of a tool on one account.
+pub struct Execution<'a> {
+    /// The tool.
+    pub tool: &'static Tool,
+    /// The account, and the connection it is used through.
+    pub used: &'a Used,
+    /// The input, checked.
+    pub input: Map<String, Value>,
+}
+
+/// Checks the input and answers with the request that would be sent, secrets masked.
+pub async fn dry_run(app: &App, tool: &'static Tool, used: &Used, input: Value) -> Result<Value> {
+    let input = input::check(tool, input)?;
+    // An account that is not connected has no variables; most requests need none.
+    let variables = access::lease(app, used, None)
+        .await
+        .map_or_else(|_| Variables::new(), |leased| leased.snapshot.variables.clone());
+    let saved = tool.before.iter().flat_map(|step| step.save.iter());
+    let saved = saved.map(|(name, _)| ((*name).to_owned(), Value::String(format!("<{name}>")))).collect();
+    let target = Target { connector: used.connector, connection: &used.known.connection, variables: &variables };
+    let fresh = fresh(app);
+    let mut request = request::build(tool, &Values { input: &input, saved: &saved, fresh: &fresh, target })?;
+    request::authorize(&mut request, &target, &crate::secret::Secret::new("***"));
+    let headers: Map<String, Value> = request
+        .headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), json!(String::from_utf8_lossy(value.as_bytes()))))
+        .collect();
+    let bytes = request.body.bytes();
+    let body = match serde_json::from_slice::<Value>(bytes) {
+        Ok(json) => json,
+        Err(_) if bytes.is_empty() => Value::Null,
+        Err(_) => match std::str::from_utf8(bytes) {
+            Ok(text) => json!(text),
+            Err(_) => json!({ "base64": digest::base64(bytes) }),
+        },
+    };
+    Ok(json!({ "method": request.method, "url": request.url, "headers": headers, "body": body }))
+}
+
+/// Executes a tool: input → rate limit → token → request → result or error.
+pub async fn execute(app: &App, tool: &'static Tool, used: &Used, input: Value) -> Result<Outcome> {
+    let input = input::check(tool, input)?;
+    let call = used.gate(Some(tool));
+    app.isolate.leases.enter(&call, &*app.limiters, app.now()).await?;
+    let leased = access::lease(app, used, None).await?;
+    let outcome = Running { app, execution: Execution { tool, used, input }, leased }.run().await;
+    match outcome {
+        Err(error) => Err(after_failure(app, used, &call, error).await),
+        fine => fine,
+    }
+}
+
+/// What a failure teaches: a limit to keep, a scope to ask for.
+pub async fn after_failure(app: &App, used: &Used, call: &gate::Call<'_>, mut error: Error) -> Error {
+    let by_provider = error.details.origin == Origin::Provider;
+    if error.code == Code::RateLimitExceeded && by_provider {
+        let wait = error.details.retry_after.unwrap_or(1);
+        let limit = error.details.limit_type.clone().unwrap_or_default();
+        app.isolate.leases.learn(call, &limit, app.now() + wait * 1000, &*app.limiters).await;
+    }
+    if error.code == Code::InsufficientScope && error.details.reauthorize_url.is_none() {
+        error.details.reauthorize_url =
+            access::link_for(app, used, error.details.required_scopes.first().cloned()).await;
+    }
+    if error.code == Code::ReauthorizationRequired && error.details.reauthorize_url.is_none() {
+        error.details.reauthorize_url = access::link_for(app, used, None).await;
+    }
+    error
+}
+
+struct Running<'a> {
+    app: &'a App,
+    execution: Execution<'a>,
+    leased: Rc<Leased>,
+}
+
+impl Running<'_> {
+    async fn run(mut self) -> Result<Outcome> {
+        let tool = self.execution.tool;
+        let mut saved = Map::new();
+        let fresh = fresh(self.app);
+        for step in tool.before.iter() {
+            if !step.when.is_empty() && !self.execution.input.contains_key(step.when) {
+                continue;
+            }
+            let response = self.send(Some(&step.call), &saved, &fresh).await?;
+            let body = response::body(&response);
+            if let Some(error) = response::failure(self.execution.used.connector, &response, &body, self.app.now()) {
+                return Err(error);
+            }
+            for (name, at) in step.save.iter() {
+                if let Some(value) = json::find(&body, at) {
+                    saved.insert((*name).to_owned(), value.clone());
+                }
+            }
+        }
+        let response = self.send(None, &saved, &fresh).await?;
+        let connector = self.execution.used.connector;
+        response::read(connector, tool, &self.execution.input, &response, self.app.now())
+            .map_err(|error| masked(error, &self.leased))
+    }
+
+    /// Sends one request. When the provider says the token is dead, it is renewed once and the request sent once more:
+    /// a request that was refused for its token has done nothing.
+    async fn send(&mut self, step: Option<&'static Call>, saved: &Map<String, Value>, fresh: &str) -> Result<Response> {
+        let response = self.send_once(step, saved, fresh).await?;
+        let connector = self.execution.used.connector;
+        let error = response::failure(connector, &response, &response::body(&response), self.app.now());
+        if error.as_ref().is_none_or(|error| error.code != Code::ReauthorizationRequired) {
+            return Ok(response);
+        }
+        let rejected = self.leased.token.fingerprint();
+        self.leased = access::lease(self.app, self.execution.used, Some(rejected)).await?;
+        self.send_once(step, saved, fresh).await
+    }
+
+    async fn send_once(
+        &self,
+        step: Option<&'static Call>,
+        saved: &Map<String, Value>,
+        fresh: &str,
+    ) -> Result<Response> {
+        let Execution { tool, used, input } = &self.execution;
+        let variables = &self.leased.snapshot.variables;
+        let target = Target { connector: used.connector, connection: &used.known.connection, variables };
+        let values = Values { input, saved, fresh, target };
+        let mut request: Request = match step {
+            Some(call) => request::build_step(call, tool, &values)?,
+            None => request::build(tool, &values)?,
+        };
+        request::authorize(&mut request, &target, &self.leased.token);
+        let timeout_ms = request.timeout_ms;
+        let answer = self.app.http.send(request).await;
+        answer.map_err(|unanswered| response::unanswered(used.connector, unanswered, timeout_ms))
+    }
+}
+
+/// A provider that repeats the token in its failure does not get it shown.
+fn masked(error: Error, leased: &Leased) -> Error {
+    let token = leased.token.reveal();
+    if token.len() < 8 {
+        return error;
+    }
+    let text = serde_json::to_string(&error).unwrap_or_default();
+    if !text.contains(token) {
+        return error;
+    }
+    serde_json::from_str(&text.replace(token, "***")).unwrap_or(error)
+}
+
+fn fresh(app: &App) -> String {
+    let mut bytes: [u8; 16] = crate::ports::random(&*app.random);
+    // RFC 9562 section 5.4.
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}

@@ -1,0 +1,223 @@
+//! Checking a tool's input against its schema.
+//!
+//! The schemas are ours and use a small part of JSON Schema, which the build enforces (`catalog::schema`); this is that
+//! part. A general validator would bring a regular-expression engine of 270 KB gzip along.
+
+use crate::catalog::Tool;
+use crate::code::Code;
+use crate::error::{Error, Problem, Result};
+use crate::timestamp;
+use regex_lite::Regex;
+use serde_json::{Map, Value};
+
+/// The input with other names of parameters replaced and defaults filled in, or an error that lists every problem.
+pub fn check(tool: &Tool, input: Value) -> Result<Map<String, Value>> {
+    let refused = |problems: Vec<Problem>| {
+        let first =
+            problems.first().map(|problem| format!("{}: {}", problem.path, problem.message)).unwrap_or_default();
+        let more = if problems.len() > 1 { format!(" (and {} more)", problems.len() - 1) } else { String::new() };
+        Error::new(Code::InvalidToolInput, format!("the input of {} is not valid: {first}{more}", tool.name))
+            .with(|details| details.problems = problems)
+    };
+    let mut fields = match input {
+        Value::Object(fields) => fields,
+        Value::Null => Map::new(),
+        _ => return Err(refused(vec![Problem { path: String::new(), message: "must be an object".into() }])),
+    };
+    for param in tool.params.iter() {
+        for alias in param.aliases.iter() {
+            if let Some(value) = fields.remove(*alias) {
+                fields.entry(param.name).or_insert(value);
+            }
+        }
+    }
+    // Language models write null for what they leave out.
+    fields.retain(|_, value| !value.is_null());
+    let schema: Value =
+        serde_json::from_str(tool.input_schema).map_err(|_| Error::internal("a tool's schema is not JSON"))?;
+    let mut problems = Vec::new();
+    let input = Value::Object(fields);
+    walk(&input, &schema, "", &mut problems);
+    if !problems.is_empty() {
+        return Err(refused(problems));
+    }
+    let Value::Object(mut fields) = input else { return Ok(Map::new()) };
+    for param in tool.params.iter().filter(|param| !param.default.is_empty()) {
+        if !fields.contains_key(param.name)
+            && let Ok(value) = serde_json::from_str(param.default)
+        {
+            fields.insert(param.name.to_owned(), value);
+        }
+    }
+    Ok(fields)
+}
+
+fn walk(value: &Value, schema: &Value, path: &str, problems: &mut Vec<Problem>) {
+    let wrong = |message: String| Problem { path: path.to_owned(), message };
+    let kind = schema["type"].as_str().unwrap_or_default();
+    if !is_a(value, kind) {
+        problems.push(wrong(format!("must be {} {kind}, not {}", article(kind), name_of(value))));
+        return;
+    }
+    if let Some(choices) = schema["enum"].as_array()
+        && !choices.contains(value)
+    {
+        let choices: Vec<_> = choices.iter().map(Value::to_string).collect();
+        problems.push(wrong(format!("must be one of {}", choices.join(", "))));
+    }
+    match value {
+        Value::Number(number) => {
+            let number = number.as_f64().unwrap_or_default();
+            let bound = |keyword: &str| schema[keyword].as_f64();
+            if let Some(least) = bound("minimum").filter(|least| number < *least) {
+                problems.push(wrong(format!("must be at least {least}")));
+            }
+            if let Some(most) = bound("maximum").filter(|most| number > *most) {
+                problems.push(wrong(format!("must be at most {most}")));
+            }
+        }
+        Value::String(text) => check_text(text, schema, path, problems),
+        Value::Array(items) => {
+            length(items.len(), "Items", "items", schema, path, problems);
+            for (index, item) in items.iter().enumerate().filter(|_| schema["items"].is_object()) {
+                walk(item, &schema["items"], &format!("{path}/{index}"), problems);
+            }
+        }
+        Value::Object(fields) => check_object(fields, schema, path, problems),
+        Value::Null | Value::Bool(_) => {}
+    }
+}
+
+fn check_text(text: &str, schema: &Value, path: &str, problems: &mut Vec<Problem>) {
+    let mut wrong = |message: String| problems.push(Problem { path: path.to_owned(), message });
+    if let Some(pattern) = schema["pattern"].as_str()
+        && Regex::new(pattern).is_ok_and(|regex| !regex.is_match(text))
+    {
+        wrong(format!("must match {pattern}"));
+    }
+    if let Some(format) = schema["format"].as_str()
+        && let Some(example) = wanted_instead(text, format)
+    {
+        wrong(format!("must be a {format}, e.g. {example}"));
+    }
+    length(text.chars().count(), "Length", "characters", schema, path, problems);
+}
+
+fn check_object(fields: &Map<String, Value>, schema: &Value, path: &str, problems: &mut Vec<Problem>) {
+    let known = schema["properties"].as_object();
+    for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        if !fields.contains_key(name) {
+            problems.push(Problem { path: format!("{path}/{name}"), message: "is required".into() });
+        }
+    }
+    for (name, value) in fields {
+        let path = format!("{path}/{name}");
+        match known.and_then(|known| known.get(name)) {
+            Some(schema) => walk(value, schema, &path, problems),
+            None if schema["additionalProperties"] == Value::Bool(false) => {
+                let names: Vec<_> = known.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+                problems.push(Problem { path, message: format!("is not known here; there are {}", names.join(", ")) });
+            }
+            None => {}
+        }
+    }
+}
+
+fn length(length: usize, suffix: &str, what: &str, schema: &Value, path: &str, problems: &mut Vec<Problem>) {
+    let bound = |end: &str| schema[format!("{end}{suffix}")].as_u64().and_then(|n| usize::try_from(n).ok());
+    if let Some(least) = bound("min").filter(|least| length < *least) {
+        problems.push(Problem { path: path.to_owned(), message: format!("must have at least {least} {what}") });
+    }
+    if let Some(most) = bound("max").filter(|most| length > *most) {
+        problems.push(Problem { path: path.to_owned(), message: format!("must have at most {most} {what}") });
+    }
+}
+
+fn is_a(value: &Value, kind: &str) -> bool {
+    match kind {
+        "string" => value.is_string(),
+        "boolean" => value.is_boolean(),
+        "number" => value.is_number(),
+        // 3.0 is an integer in JSON Schema.
+        "integer" => value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|number| number.fract() == 0.0),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        _ => true,
+    }
+}
+
+fn name_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+fn article(kind: &str) -> &'static str {
+    if kind.starts_with(['a', 'i', 'o']) { "an" } else { "a" }
+}
+
+/// An example of the format, when the text does not have it.
+fn wanted_instead(text: &str, format: &str) -> Option<&'static str> {
+    let (fine, example) = match format {
+        "date-time" => (timestamp::parse(text).is_some(), "2027-01-15T08:00:00Z"),
+        "date" => (timestamp::parse(&format!("{text}T00:00:00Z")).is_some(), "2027-01-15"),
+        "time" => (
+            timestamp::parse(&format!("2000-01-01T{text}Z")).is_some()
+                || timestamp::parse(&format!("2000-01-01T{text}")).is_some(),
+            "08:00:00",
+        ),
+        "email" => {
+            (text.split_once('@').is_some_and(|(name, host)| !name.is_empty() && host.contains('.')), "jo@example.com")
+        }
+        "uri" => (url::Url::parse(text).is_ok(), "https://example.com"),
+        "uuid" => (
+            text.len() == 36 && text.split('-').map(str::len).eq([8, 4, 4, 4, 12]),
+            "123e4567-e89b-12d3-a456-426614174000",
+        ),
+        "byte" => (crate::digest::from_base64(text).is_some(), "aGVsbG8="),
+        "ipv4" => (text.parse::<std::net::Ipv4Addr>().is_ok(), "192.0.2.1"),
+        _ => (true, ""),
+    };
+    (!fine).then_some(example)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn problems(value: &Value, schema: &Value) -> Vec<String> {
+        let mut problems = Vec::new();
+        walk(value, schema, "", &mut problems);
+        problems.into_iter().map(|problem| format!("{} {}", problem.path, problem.message)).collect()
+    }
+
+    #[test]
+    fn every_problem_is_listed_with_its_place() {
+        let schema = json!({ "type": "object", "required": ["to"], "additionalProperties": false, "properties": {
+            "to": { "type": "string" }, "n": { "type": "integer", "minimum": 1, "maximum": 5 },
+            "list": { "type": "array", "maxItems": 1, "items": { "type": "string", "enum": ["a"] } },
+            "when": { "type": "string", "format": "date-time" }, "p": { "type": "string", "pattern": "^x$", "maxLength": 2 } } });
+        let value = json!({ "n": 9, "list": ["a", "b"], "when": "tomorrow", "p": "yyy", "toe": 1 });
+        assert_eq!(
+            problems(&value, &schema),
+            [
+                "/to is required",
+                "/n must be at most 5",
+                "/list must have at most 1 items",
+                "/list/1 must be one of \"a\"",
+                "/when must be a date-time, e.g. 2027-01-15T08:00:00Z",
+                "/p must match ^x$",
+                "/p must have at most 2 characters",
+                "/toe is not known here; there are to, n, list, when, p",
+            ]
+        );
+        assert!(problems(&json!({ "to": "x", "n": 3.0 }), &schema).is_empty());
+        assert_eq!(problems(&json!({ "to": 1 }), &schema), ["/to must be a string, not a number"]);
+    }
+}

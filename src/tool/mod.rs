@@ -1,0 +1,10 @@
+//! Calling a tool: input → request → answer → result or error. Everything but [`execute`] is pure.
+
+pub mod encode;
+pub mod execute;
+pub mod input;
+pub mod mime;
+pub mod multipart;
+pub mod page;
+pub mod request;
+pub mod response;

@@ -1,0 +1,97 @@
+//! One way of paging for agents, `cursor` in and `next_cursor` out, over the many ways providers have.
+
+use super::request::Parts;
+use crate::catalog::Tool;
+use crate::catalog::model::{Page, PageStyle};
+use crate::json;
+use crate::ports::Response;
+use serde_json::{Map, Value};
+use url::Url;
+
+/// Puts the cursor where the provider wants it.
+pub fn place(tool: &Tool, input: &Map<String, Value>, parts: &mut Parts) {
+    let Some(page) = &tool.page else { return };
+    let Some(cursor) = input.get("cursor").and_then(json::to_text).filter(|text| !text.is_empty()) else { return };
+    if page.style == PageStyle::ByWholeUrl {
+        parts.whole_url = Some(cursor);
+        return;
+    }
+    let numbered = matches!(page.style, PageStyle::ByNumber | PageStyle::ByOffset);
+    let value = match cursor.parse::<u64>() {
+        Ok(number) if numbered => Value::from(number),
+        _ => Value::String(cursor),
+    };
+    match (page.body, tool.call.graphql.is_empty()) {
+        (true, true) => json::place(&mut parts.body, page.send, value),
+        (true, false) => json::place(&mut parts.variables, page.send, value),
+        (false, _) => parts.query(page.send, &value),
+    }
+}
+
+/// The cursor of the next page, if there is one.
+pub fn next(page: &Page, input: &Map<String, Value>, response: &Response, body: &Value) -> Option<String> {
+    if !page.more.is_empty() && json::find(body, page.more) != Some(&Value::Bool(true)) {
+        return None;
+    }
+    let there = || json::find(body, page.next).and_then(json::to_text).filter(|text| !text.is_empty());
+    match page.style {
+        PageStyle::ByCursor | PageStyle::ByWholeUrl => there(),
+        PageStyle::ByNextUrl => parameter(&there()?, page.send),
+        PageStyle::ByLinkHeader => parameter(&link(response.header("link")?)?, page.send),
+        PageStyle::ByNumber | PageStyle::ByOffset => {
+            let items = json::find(body, page.items)?.as_array()?.len() as u64;
+            let now = input.get("cursor").and_then(json::to_text).and_then(|text| text.parse().ok());
+            let now = now.unwrap_or(u64::from(page.first));
+            let step = if page.style == PageStyle::ByNumber { 1 } else { items };
+            (items > 0).then(|| (now + step).to_string())
+        }
+    }
+}
+
+fn parameter(url: &str, name: &str) -> Option<String> {
+    // A relative URL is as good: only its query counts.
+    let base = Url::parse("https://relative.invalid/").ok()?;
+    let url = base.join(url).ok()?;
+    url.query_pairs().find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+}
+
+/// The target of `rel="next"` (RFC 8288).
+fn link(header: &str) -> Option<String> {
+    header.split(',').find_map(|link| {
+        let (target, parameters) = link.split_once(';')?;
+        let is_next = parameters.split(';').any(|parameter| {
+            let (name, value) = parameter.split_once('=').unwrap_or_default();
+            name.trim().eq_ignore_ascii_case("rel")
+                && value.trim().trim_matches('"').split(' ').any(|rel| rel == "next")
+        });
+        is_next.then(|| target.trim().trim_start_matches('<').trim_end_matches('>').to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn page(style: PageStyle) -> Page {
+        Page { style, send: "page", body: false, next: "/next", more: "", items: "/items", first: 1 }
+    }
+
+    fn next_of(page: &Page, link: &str, body: &Value) -> Option<String> {
+        let response = Response::new(200, "application/json", "").with_header("link", link);
+        next(page, &Map::new(), &response, body)
+    }
+
+    #[test]
+    fn the_next_page_is_found_every_way() {
+        let link = "<https://x.example/a?page=1>; rel=\"prev\", <https://x.example/a?b=1&page=3>; rel=\"next\"";
+        assert_eq!(next_of(&page(PageStyle::ByLinkHeader), link, &json!({})).as_deref(), Some("3"));
+        assert_eq!(next_of(&page(PageStyle::ByCursor), "", &json!({ "next": "c" })).as_deref(), Some("c"));
+        assert_eq!(next_of(&page(PageStyle::ByCursor), "", &json!({ "next": "" })), None);
+        assert_eq!(next_of(&page(PageStyle::ByNextUrl), "", &json!({ "next": "/a?page=x" })).as_deref(), Some("x"));
+        assert_eq!(next_of(&page(PageStyle::ByNumber), "", &json!({ "items": [1] })).as_deref(), Some("2"));
+        assert_eq!(next_of(&page(PageStyle::ByNumber), "", &json!({ "items": [] })), None);
+        let more = Page { more: "/more", ..page(PageStyle::ByCursor) };
+        assert_eq!(next_of(&more, "", &json!({ "next": "c", "more": false })), None);
+    }
+}

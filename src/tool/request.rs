@@ -1,0 +1,282 @@
+//! From a tool and its checked input to the request, exactly as it goes out.
+
+use super::multipart::{self, Bytes};
+use super::{encode, mime};
+use crate::catalog::model::{BodyEncoding, Call, Place};
+use crate::catalog::{Connector, Tool};
+use crate::code::Code;
+use crate::digest;
+use crate::error::{Error, Result};
+use crate::json;
+use crate::ports::{Body, Request};
+use crate::secret::Secret;
+use crate::target::{self, Target};
+use crate::template;
+use serde_json::{Map, Value, json};
+use url::Url;
+
+/// Everything a template may name: input, what steps before learnt, account variables.
+pub struct Values<'a> {
+    /// The input, checked.
+    pub input: &'a Map<String, Value>,
+    /// What steps before saved.
+    pub saved: &'a Map<String, Value>,
+    /// A fresh text for boundaries and `{uuid}`.
+    pub fresh: &'a str,
+    /// Where the request goes.
+    pub target: Target<'a>,
+}
+
+impl Values<'_> {
+    /// The value of a name, encoded as its parameter says.
+    fn get(&self, tool: &Tool, name: &str) -> Option<Value> {
+        if let Some(value) = self.saved.get(name) {
+            return Some(value.clone());
+        }
+        if name == "uuid" {
+            return Some(Value::String(self.fresh.to_owned()));
+        }
+        if name.starts_with("account.") {
+            return self.target.variable(name).map(Value::String);
+        }
+        let value = self.input.get(name)?.clone();
+        match tool.params.iter().find(|param| param.name == name) {
+            // An input that cannot be encoded was refused when it was checked for the request itself.
+            Some(param) => encode::encode(param, value).ok(),
+            None => Some(value),
+        }
+    }
+}
+
+/// Builds a tool's own request.
+pub fn build(tool: &Tool, values: &Values<'_>) -> Result<Request> {
+    let mut parts = Parts::default();
+    for param in tool.params.iter() {
+        let Some(value) = values.input.get(param.name) else { continue };
+        let value = encode::encode(param, value.clone())?;
+        match param.place {
+            Place::InQuery => parts.query(param.at, &value),
+            Place::InBody => json::place(&mut parts.body, param.at, value),
+            Place::InVariables => json::place(&mut parts.variables, param.at, value),
+            Place::InHeader => parts.headers.extend(json::to_text(&value).map(|text| (param.at.to_owned(), text))),
+            Place::InPath | Place::InTemplate => {}
+        }
+    }
+    super::page::place(tool, values.input, &mut parts);
+    finish(&tool.call, tool, values, parts, tool.timeout_ms)
+}
+
+/// Builds the request of a step before.
+pub fn build_step(call: &Call, tool: &Tool, values: &Values<'_>) -> Result<Request> {
+    finish(call, tool, values, Parts::default(), None)
+}
+
+/// A request being put together.
+#[derive(Default)]
+pub struct Parts {
+    pub(super) query: Vec<(String, String)>,
+    pub(super) body: Value,
+    pub(super) variables: Value,
+    headers: Vec<(String, String)>,
+    /// The next page's whole URL, which replaces path and query.
+    pub(super) whole_url: Option<String>,
+}
+
+impl Parts {
+    /// Adds to the query; a list repeats the name.
+    pub(super) fn query(&mut self, name: &str, value: &Value) {
+        match value {
+            Value::Array(items) => items.iter().for_each(|item| self.query(name, item)),
+            other => {
+                let text = json::to_text(other).unwrap_or_else(|| other.to_string());
+                self.query.push((name.to_owned(), text));
+            }
+        }
+    }
+}
+
+fn finish(call: &Call, tool: &Tool, values: &Values<'_>, mut parts: Parts, timeout_ms: Option<u32>) -> Result<Request> {
+    let value = |name: &str| values.get(tool, name);
+    let connector = values.target.connector;
+    if let Some(Value::Object(fields)) = filled(call.query, &value)? {
+        fields.iter().for_each(|(name, value)| parts.query(name, value));
+    }
+    let url = match &parts.whole_url {
+        Some(next) => values.target.url(next)?,
+        None => with_query(url(call, tool, values)?, &parts.query),
+    };
+    let mut request = Request {
+        method: call.method.to_owned(),
+        url: url.into(),
+        timeout_ms: timeout_ms.unwrap_or(connector.http.timeout_ms),
+        ..Request::default()
+    };
+    for (name, template) in connector.http.headers.iter().chain(call.headers.iter()) {
+        if let Some(text) = template::fill(template, |name| value(name).as_ref().and_then(json::to_text)) {
+            request.header(name, &text);
+        }
+    }
+    for (name, text) in &parts.headers {
+        request.header(name, text);
+    }
+    let template = filled(call.body, &value)?;
+    if call.graphql.is_empty() {
+        if let Some(mut fixed) = template {
+            json::merge(&mut fixed, std::mem::take(&mut parts.body));
+            parts.body = fixed;
+        }
+        if let Some(message) = &call.message {
+            let pieces = filled(message.parts, &value)?.unwrap_or_default();
+            let text = mime::write(&pieces, &boundary(values))?;
+            json::place(&mut parts.body, message.at, Value::String(digest::base64url(text.as_bytes())));
+        }
+        write_body(call, tool, values, parts.body, &mut request)?;
+    } else {
+        let mut variables = template.unwrap_or(json!({}));
+        json::merge(&mut variables, if parts.variables.is_null() { json!({}) } else { parts.variables });
+        set(&mut request, "application/json", json!({ "query": call.graphql, "variables": variables }).to_string());
+    }
+    Ok(request)
+}
+
+/// An absent value leaves an object in place of null when merged over a template.
+fn filled(template: &str, value: &dyn Fn(&str) -> Option<Value>) -> Result<Option<Value>> {
+    if template.is_empty() {
+        return Ok(None);
+    }
+    let template: Value =
+        serde_json::from_str(template).map_err(|_| Error::internal("a connector's template is not JSON"))?;
+    Ok(json::fill(&template, value))
+}
+
+/// The URL with its holes filled: every value stays one path segment, or one value of a query written in the URL.
+fn url(call: &Call, tool: &Tool, values: &Values<'_>) -> Result<Url> {
+    let mut text = String::new();
+    let mut saved_url = false;
+    for piece in template::pieces(call.url) {
+        match piece {
+            template::Piece::Text(plain) => text.push_str(plain),
+            template::Piece::Hole(names) => {
+                let value = names.split('|').find_map(|name| values.get(tool, name)).as_ref().and_then(json::to_text);
+                let value = value.ok_or_else(|| missing(tool, names))?;
+                // A step may learn a whole URL (an upload address); it is checked against the connector's hosts below.
+                if text.is_empty() && values.saved.contains_key(names) && value.starts_with("https://") {
+                    saved_url = true;
+                    text.push_str(&value);
+                } else if saved_url || names.starts_with("account.") {
+                    text.push_str(&value);
+                } else {
+                    text.push_str(&target::segment(&value)?);
+                }
+            }
+        }
+    }
+    values.target.url(&text)
+}
+
+fn missing(tool: &Tool, name: &str) -> Error {
+    Error::new(
+        Code::InvalidToolInput,
+        format!("{} needs `{name}`, and the provider's answer to the step before had none", tool.name),
+    )
+}
+
+fn with_query(mut url: Url, query: &[(String, String)]) -> Url {
+    if !query.is_empty() {
+        url.query_pairs_mut().extend_pairs(query);
+    }
+    url
+}
+
+fn write_body(call: &Call, tool: &Tool, values: &Values<'_>, body: Value, request: &mut Request) -> Result<()> {
+    let bytes = content(call, tool, values)?;
+    match (call.encoding, bytes) {
+        (BodyEncoding::JsonBody, _) if body.is_null() => {
+            // A verb that has a body gets one only when there is something to say.
+            if matches!(call.method, "POST" | "PUT" | "PATCH") {
+                request.header("content-length", "0");
+            }
+        }
+        (BodyEncoding::JsonBody, _) => set(request, "application/json", body.to_string()),
+        (BodyEncoding::FormBody, _) => {
+            let text = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields(&body)).finish();
+            set(request, "application/x-www-form-urlencoded", text);
+        }
+        (BodyEncoding::BytesBody, bytes) => {
+            let bytes = bytes.ok_or_else(|| nothing_to_send(tool))?;
+            set(request, &bytes.media_type, bytes.bytes);
+        }
+        (BodyEncoding::RelatedBody, bytes) => {
+            let body = if body.is_null() { json!({}) } else { body };
+            let bytes = bytes.ok_or_else(|| nothing_to_send(tool))?;
+            let (kind, text) = multipart::related(&body, &bytes, &boundary(values));
+            set(request, &kind, text);
+        }
+        (BodyEncoding::FormDataBody, bytes) => {
+            let (kind, text) = multipart::form_data(&fields(&body), bytes.as_ref(), &boundary(values));
+            set(request, &kind, text);
+        }
+    }
+    Ok(())
+}
+
+fn nothing_to_send(tool: &Tool) -> Error {
+    Error::new(Code::InvalidToolInput, format!("{} was given no content to send", tool.name))
+}
+
+fn set(request: &mut Request, content_type: &str, body: impl Into<Vec<u8>>) {
+    // What a connector declares itself stays: some want `text/plain` around JSON.
+    if !request.headers.contains_key("content-type") {
+        request.header("content-type", content_type);
+    }
+    request.body = Body::Bytes(body.into());
+}
+
+fn fields(body: &Value) -> Vec<(String, String)> {
+    let fields = body.as_object().into_iter().flatten();
+    fields.map(|(name, value)| (name.clone(), json::to_text(value).unwrap_or_else(|| value.to_string()))).collect()
+}
+
+fn content(call: &Call, tool: &Tool, values: &Values<'_>) -> Result<Option<Bytes>> {
+    let Some(content) = &call.content else { return Ok(None) };
+    let text = |template: &str| {
+        let value = |name: &str| values.get(tool, name).as_ref().and_then(json::to_text);
+        (!template.is_empty()).then(|| template::fill(template, value)).flatten()
+    };
+    let wrong = || Error::new(Code::InvalidToolInput, "the content to send is not base64");
+    let bytes = match text(content.base64) {
+        Some(base64) => digest::from_base64(&base64).ok_or_else(wrong)?,
+        None => match text(content.text) {
+            Some(text) => text.into_bytes(),
+            None => return Ok(None),
+        },
+    };
+    Ok(Some(Bytes {
+        media_type: text(content.media_type).unwrap_or_else(|| "application/octet-stream".into()),
+        bytes,
+        field: content.field.to_owned(),
+        file_name: text(content.file_name).unwrap_or_else(|| "file".into()),
+    }))
+}
+
+fn boundary(values: &Values<'_>) -> String {
+    format!("valetkey{}", values.fresh.replace('-', ""))
+}
+
+/// Adds the account's credential.
+pub fn authorize(request: &mut Request, target: &Target<'_>, token: &Secret) {
+    let Connector { http, .. } = target.connector;
+    let (name, template) = http.credential;
+    let value = template::fill(template, |name| match name {
+        "access_token" => Some(token.reveal().to_owned()),
+        _ => target.variable(name),
+    });
+    request.header(name, &value.unwrap_or_default());
+    for (name, value) in http.headers.iter() {
+        if !request.headers.contains_key(*name)
+            && let Some(value) = template::fill(value, |name| target.variable(name))
+        {
+            request.header(name, &value);
+        }
+    }
+}

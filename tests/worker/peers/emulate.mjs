@@ -1,0 +1,135 @@
+// GitHub, Google and Slack as npm `emulate` has them: consent pages with a button per user, and REST answers of the real shape.
+//
+// The emulators take any bearer token for their first user. So a small front stands before each: it knows the tokens that were
+// issued, refuses all others as the vendor would, counts what passes, and maps the few addresses that differ from the vendor's.
+
+import { createEmulator } from "emulate";
+
+import { learn, learnClient } from "../support/secrets.mjs";
+import { freePort, listen, readBody } from "./server.mjs";
+
+/** The user that tests connect: seeded second, so that the emulator's fallback to the first would show. */
+export const USER = { login: "jo", email: "jo@example.com", name: "Jo Doe" };
+
+const SERVICES = {
+  github: {
+    seed: (client, redirects) => ({
+      users: [{ login: "someone-else", email: "else@example.com", name: "Someone Else" }, USER],
+      repos: [{ owner: USER.login, name: "hello", language: "Rust", auto_init: true }],
+      oauth_apps: [{ ...client, name: "valetkey tests", redirect_uris: redirects }],
+    }),
+    endpoints: (url) => ({ authorize_url: `${url}/login/oauth/authorize`, token_url: `${url}/login/oauth/access_token`, api_base: url }),
+    token: "/login/oauth/access_token",
+    open: ["/login/", "/settings/"],
+    refuse: () => [401, { message: "Bad credentials", documentation_url: "https://docs.github.com/rest" }],
+  },
+  google: {
+    seed: (client, redirects) => ({
+      users: [{ email: "else@example.com", name: "Someone Else" }, { email: USER.email, name: USER.name }],
+      oauth_clients: [{ ...client, name: "valetkey tests", redirect_uris: redirects }],
+      messages: [{ id: "msg_welcome", user_email: USER.email, from: "welcome@example.com", to: USER.email, subject: "Welcome",
+        body_text: "Hello.", label_ids: ["INBOX", "UNREAD"] }],
+      calendars: [{ id: "primary", user_email: USER.email, summary: USER.email, primary: true, selected: true, time_zone: "UTC" }],
+      drive_items: [{ id: "drv_docs", user_email: USER.email, name: "Docs", mime_type: "application/vnd.google-apps.folder", parent_ids: ["root"] }],
+    }),
+    endpoints: (url) => ({ authorize_url: `${url}/o/oauth2/v2/auth`, token_url: `${url}/oauth2/token`, revoke_url: `${url}/oauth2/revoke`, api_base: url }),
+    token: "/oauth2/token",
+    open: ["/o/oauth2/", "/oauth2/token", "/oauth2/revoke"],
+    // What the emulator lacks, from what it knows of the user.
+    lacks: {
+      "/drive/v3/about": (user) => ({ user: { displayName: user.name, emailAddress: user.email, permissionId: user.sub } }),
+      "/gmail/v1/users/me/profile": (user) => ({ emailAddress: user.email }),
+    },
+    map: { "/v1/userinfo": "/oauth2/v2/userinfo", "/oauth2/v3/userinfo": "/oauth2/v2/userinfo", "/token": "/oauth2/token" },
+    refuse: () => [401, { error: { code: 401, message: "Invalid Credentials", status: "UNAUTHENTICATED" } }],
+  },
+  slack: {
+    seed: (client, redirects) => ({
+      team: { name: "Workspace", domain: "workspace" },
+      users: [{ name: "someone-else", real_name: "Someone Else", email: "else@example.com" },
+        { name: USER.login, real_name: USER.name, email: USER.email }],
+      channels: [{ name: "general", topic: "All" }],
+      oauth_apps: [{ ...client, app_id: "A000000001", name: "valetkey tests", redirect_uris: redirects }],
+      strict_scopes: false,
+    }),
+    endpoints: (url) => ({ authorize_url: `${url}/oauth/v2/authorize`, token_url: `${url}/api/oauth.v2.access`, revoke_url: `${url}/api/auth.revoke`, api_base: `${url}/api` }),
+    token: "/api/oauth.v2.access",
+    open: ["/oauth/", "/api/oauth.v2.access"],
+    postOnly: true,
+    refuse: () => [200, { ok: false, error: "invalid_auth" }],
+  },
+};
+
+/** Starts one emulator behind its front. `redirects` are the redirect URIs registered for the client. */
+export async function startEmulate(service, { redirects = [] } = {}) {
+  const definition = SERVICES[service];
+  const client = learnClient(`${service}-client`, `${service}-client-secret-0123456789`);
+  const issued = new Set();
+  const peer = { service, client, requests: [], issued };
+  const port = await freePort();
+  const upstream = `http://127.0.0.1:${port}`;
+  const { url, stop } = await listen(async (request, response) => {
+    const address = new URL(request.url, upstream);
+    const body = await readBody(request);
+    peer.requests.push({ method: request.method, path: address.pathname, query: address.search.slice(1), headers: request.headers, body });
+    const [status, headers, answer] = await pass(definition, issued, upstream, request, address, body);
+    response.writeHead(status, headers).end(answer);
+  });
+  const emulator = await createEmulator({ service, port, baseUrl: url, seed: { [service]: definition.seed(client, redirects) } });
+  return Object.assign(peer, {
+    url, endpoints: definition.endpoints(url),
+    calls: () => peer.requests.filter((r) => !definition.open.some((prefix) => r.path.startsWith(prefix))),
+    forget: () => (peer.requests.length = 0),
+    stop: async () => (await stop(), await emulator.close()),
+  });
+}
+
+/** Presses the button of the seeded user on a consent page, and follows to wherever the provider sends the browser. */
+export function consent(browser, page, options = {}) {
+  return browser.submit(page, { pick: (form) => form.label.includes(USER.email), ...options });
+}
+
+async function pass(definition, issued, upstream, request, address, body) {
+  const json = { "content-type": "application/json" };
+  const path = definition.map?.[address.pathname] ?? address.pathname;
+  const bearer = /^(?:Bearer|token) (.+)$/i.exec(request.headers.authorization ?? "")?.[1];
+  if (!definition.open.some((prefix) => path.startsWith(prefix)) && !issued.has(bearer)) {
+    const [status, answer] = definition.refuse();
+    return [status, json, JSON.stringify(answer)];
+  }
+  if (definition.lacks?.[path]) {
+    const user = await fetch(`${upstream}/oauth2/v2/userinfo`, { headers: { authorization: request.headers.authorization } });
+    return [200, json, JSON.stringify(definition.lacks[path](await user.json()))];
+  }
+  let { method } = request;
+  const headers = { ...request.headers };
+  for (const name of ["host", "connection", "content-length", "transfer-encoding", "accept-encoding", "keep-alive"]) delete headers[name];
+  let search = address.search;
+  if (definition.postOnly && method === "GET" && path.startsWith("/api/")) {
+    method = "POST";
+    headers["content-type"] = "application/x-www-form-urlencoded";
+    body = address.search.slice(1);
+    search = "";
+  }
+  const answer = await fetch(upstream + path + search, {
+    method, headers, redirect: "manual", body: ["GET", "HEAD"].includes(method) ? undefined : body,
+  });
+  const text = Buffer.from(await answer.arrayBuffer());
+  if (path === definition.token) remember(issued, text.toString(), body.toString());
+  const back = Object.fromEntries(answer.headers);
+  delete back["content-encoding"];
+  delete back["content-length"];
+  delete back["transfer-encoding"];
+  return [answer.status, back, text];
+}
+
+function remember(issued, text, asked) {
+  const asJson = text.startsWith("{") ? JSON.parse(text) : Object.fromEntries(new URLSearchParams(text));
+  for (const token of [asJson.access_token, asJson.authed_user?.access_token]) {
+    if (token) issued.add(learn("access token", token));
+  }
+  learn("refresh token", asJson.refresh_token);
+  const sent = new URLSearchParams(asked);
+  learn("authorization code", sent.get("code") ?? undefined);
+  learn("PKCE verifier", sent.get("code_verifier") ?? undefined);
+}

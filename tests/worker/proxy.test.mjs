@@ -1,0 +1,172 @@
+// The proxy passes requests and answers through as they are, in both directions and while they run.
+
+import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
+import { beforeEach, test } from "node:test";
+
+import { hang, reply, startScripted } from "./peers/scripted.mjs";
+import { listen } from "./peers/server.mjs";
+import { answered, refused } from "./support/expect.mjs";
+import { openWorld } from "./support/world.mjs";
+
+const MEGABYTE = 1 << 20;
+const BODY = Buffer.alloc(5 * MEGABYTE, "valetkey ");
+
+// An API that a test answers by hand, while a request is still coming in or an answer still going out.
+let handler = (_request, response) => response.writeHead(200, { "content-type": "application/json" }).end(`{"login":"jo"}`);
+const byHand = await listen((request, response) => handler(request, response));
+const peer = await startScripted();
+const world = await openWorld({ peers: [peer, byHand] });
+const { api } = world;
+const account = await world.connected(await world.connection(peer));
+const manual = await world.connected(await world.connection(peer, { endpoints: { api_base: byHand.url } }), "user-2");
+
+beforeEach(() => {
+  peer.unscript();
+  peer.forget();
+});
+
+/** A proxied request as `fetch` makes it, with the answer's body still to be read. */
+async function open(method, path, { to = manual, body, headers = {} } = {}) {
+  return fetch(`${world.url}/proxy/${path}`, {
+    method, body, redirect: "manual", ...(body && { duplex: "half" }),
+    headers: { authorization: `Bearer ${await api.bearer()}`, connected_account_id: to.id, ...headers },
+  });
+}
+
+/** Resident memory of the workerd that this process started, in bytes; null where there is no /proc. */
+function memory() {
+  try {
+    const own = readdirSync("/proc").filter((name) => /^\d+$/.test(name)).filter((pid) => {
+      try {
+        const status = readFileSync(`/proc/${pid}/status`, "utf8");
+        return /^Name:\s+workerd/m.test(status) && new RegExp(`^PPid:\\s+${process.pid}$`, "m").test(status);
+      } catch {
+        return false; // it ended while we looked
+      }
+    });
+    if (own.length === 0) return null;
+    return own.reduce((sum, pid) => sum + Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1]) * 1024, 0);
+  } catch {
+    return null;
+  }
+}
+
+test("the first bytes of an answer arrive before its last ones are sent", async () => {
+  let finish;
+  handler = (_request, response) => {
+    response.writeHead(200, { "content-type": "text/plain" });
+    response.write("first ");
+    finish = () => response.end("last");
+  };
+  const reader = (await open("GET", "stream")).body.getReader();
+  const first = new TextDecoder().decode((await reader.read()).value);
+  assert.equal(first, "first ");
+  finish();
+  assert.equal(new TextDecoder().decode((await reader.read()).value), "last");
+});
+
+test("the first bytes of a request arrive before its last ones are sent", async () => {
+  let seen;
+  const arrived = new Promise((done) => (seen = done));
+  const got = [];
+  handler = (request, response) => {
+    request.on("data", (part) => (got.push(part), seen()));
+    request.on("end", () => response.end(Buffer.concat(got)));
+  };
+  const body = new ReadableStream({
+    async start(controller) {
+      controller.enqueue(Buffer.from("first "));
+      await arrived;
+      controller.enqueue(Buffer.from("last"));
+      controller.close();
+    },
+  });
+  assert.equal(await (await open("POST", "stream", { body })).text(), "first last");
+});
+
+test("five megabytes go up and come back unchanged, many times, in flat memory", async (t) => {
+  handler = (request, response) => {
+    response.writeHead(200, { "content-type": "application/octet-stream" });
+    request.pipe(response);
+  };
+  const echo = async () => {
+    const answer = await open("PUT", "echo", { body: BODY });
+    assert.equal(answer.status, 200);
+    const back = Buffer.from(await answer.arrayBuffer());
+    assert.ok(back.equals(BODY), "what came back is what went up");
+  };
+  for (let n = 0; n < 4; n++) await echo();
+  const before = memory();
+  for (let n = 0; n < 32; n++) await echo();
+  if (before === null) return t.diagnostic("no /proc here: memory not measured");
+  const grown = (memory() - before) / MEGABYTE;
+  t.diagnostic(`320 MB through, ${grown.toFixed(1)} MB more memory`);
+  assert.ok(grown < 48, `workerd grew by ${grown.toFixed(1)} MB`);
+});
+
+test("status and the provider's headers are kept, cookies and hop-by-hop headers are not", async () => {
+  for (const status of [200, 201, 204, 304, 400, 404, 409, 418, 422, 429, 500, 502, 503]) {
+    peer.script("GET /api/thing", reply(status, { status }, {
+      etag: '"abc"', "x-ratelimit-remaining": "41", link: '</next>; rel="next"', "set-cookie": "session=provider", "x-accepted-oauth-scopes": "repo",
+      "keep-alive": "timeout=5", "proxy-authenticate": "Basic", ...(status === 429 && { "retry-after": "0" }),
+    }));
+    const answer = await api.proxy("GET", "thing", { account: { connected_account_id: account.id } });
+    assert.equal(answer.status, status);
+    assert.equal(answer.headers.get("x-valetkey-error"), null, `${status} is the provider's answer, not an error of ours`);
+    assert.equal(answer.headers.get("etag"), '"abc"');
+    assert.equal(answer.headers.get("x-ratelimit-remaining"), "41");
+    assert.equal(answer.headers.get("link"), '</next>; rel="next"');
+    for (const gone of ["set-cookie", "proxy-authenticate"]) assert.equal(answer.headers.get(gone), null, gone);
+    if (![204, 304].includes(status)) assert.deepEqual(answer.json, { status });
+  }
+});
+
+test("method, query, body and headers arrive as they were sent", async () => {
+  for (const method of ["GET", "POST", "PUT", "PATCH", "DELETE", "PROPFIND"]) {
+    peer.forget();
+    const body = ["GET", "PROPFIND"].includes(method) ? undefined : '{"big":9007199254740993}';
+    await api.proxy(method, "thing?per_page=5&q=a%20b%26c&empty=", {
+      account: { connection_name: account.connection_name, identifier: account.identifier }, body,
+      headers: { "if-none-match": '"abc"', "content-type": "application/json", cookie: "session=caller", te: "trailers", "proxy-authorization": "Basic eA==" },
+    });
+    const [sent] = peer.calls();
+    assert.equal(sent.method, method);
+    assert.equal(sent.url, "/api/thing?per_page=5&q=a%20b%26c&empty=");
+    assert.equal(sent.headers["if-none-match"], '"abc"');
+    assert.equal(sent.text, body ?? "");
+    for (const gone of ["cookie", "te", "proxy-authorization", "connection_name", "identifier"]) assert.equal(sent.headers[gone], undefined, gone);
+  }
+});
+
+test("a 401 on a token that looks fresh renews it, and the request is repeated when its body can be", async () => {
+  peer.expireAccessTokens();
+  const named = { connected_account_id: account.id };
+  answered(await api.proxy("GET", "user", { account: named }));
+  assert.equal(peer.seen("POST /token").length, 1);
+});
+
+test("a failure of ours says that it is ours", async () => {
+  const unknown = await api.proxy("GET", "user", { account: { connected_account_id: "ca_nobody" } });
+  refused(unknown, "CONNECTED_ACCOUNT_NOT_FOUND");
+  assert.equal(unknown.headers.get("x-valetkey-error"), "true");
+  const unnamed = await api.proxy("GET", "user");
+  refused(unnamed, "INVALID_REQUEST");
+  assert.equal(unnamed.headers.get("x-valetkey-error"), "true");
+});
+
+test("a provider that does not answer in time is a timeout, for the proxy and for a tool", async () => {
+  peer.script("GET /api/user", { always: hang });
+  const [proxied, called] = await Promise.all([
+    api.proxy("GET", "user", { account: { connected_account_id: account.id } }),
+    api.execute({ tool_name: "github_user_get_authenticated", connected_account_id: account.id, params: {} }),
+  ]);
+  refused(proxied, "PROVIDER_TIMEOUT", { origin: "network" });
+  refused(called, "PROVIDER_TIMEOUT", { origin: "network" });
+});
+
+test("a provider that cannot be reached is unavailable", async () => {
+  handler = (_request, response) => response.destroy();
+  const answer = await api.proxy("GET", "gone", { account: { connected_account_id: manual.id } });
+  refused(answer, "PROVIDER_UNAVAILABLE", { origin: "network" });
+});
