@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_token_is_renewed_before_it_is_stale() {
-        let tokens = |seconds| Tokens {
+        let tokens = |seconds: u64| Tokens {
             access: String::new(),
             refresh: None,
             previous_refresh: None,

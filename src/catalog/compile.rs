@@ -443,3 +443,90 @@ fn cursor(page: &PageFile) -> Param {
         default: "",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONNECTOR: &str = r#"
+id = "acme"
+name = "Acme"
+summary = "Do things in Acme."
+categories = ["test"]
+docs = "https://acme.example/docs"
+verified = "2026-11-20"
+[auth.oauth2]
+authorize_url = "https://acme.example/authorize"
+token_url = "https://acme.example/token"
+client_auth = "basic"
+[auth.oauth2.scopes]
+read = "Read things"
+[http]
+base_url = "https://api.acme.example/v1"
+"#;
+    const TOOL: &str = r#"
+[[tool]]
+name = "acme_get_thing"
+title = "Get a thing"
+description = "Get one thing by its id."
+docs = "https://acme.example/docs/things"
+request = "GET /things/{thing_id}"
+effect = "read"
+scopes = ["read"]
+[tool.params]
+thing_id = { type = "string", required = true, description = "Id of the thing." }
+"#;
+    const CASE: &str = "[[case]]\nname = \"gets\"\ntool = \"acme_get_thing\"\n";
+
+    fn problems(connector: &str, tools: &str, cases: &str) -> (Option<Connector>, Vec<String>) {
+        let source = |path: &str, text: &str| Source { path: path.into(), text: text.into() };
+        let folder = Folder {
+            id: "acme".into(),
+            connector: source("connector.toml", connector),
+            tools: vec![source("things.toml", tools)],
+            cases: source("cases.toml", cases),
+        };
+        let mut problems = Problems::default();
+        (compile(&folder, &mut problems), problems.found)
+    }
+
+    #[test]
+    fn a_sound_connector_compiles() {
+        let (connector, found) = problems(CONNECTOR, TOOL, CASE);
+        assert_eq!(found, Vec::<String>::new());
+        let connector = connector.unwrap();
+        assert_eq!(connector.tools[0].params[0].place, Place::InPath);
+        let source = format!("{:?}", connector.tools);
+        assert!(source.starts_with("List(&[Tool { name: \"acme_get_thing\""), "{source}");
+    }
+
+    #[test]
+    fn every_problem_is_found_with_its_line_and_what_would_work() {
+        for (from, to, wanted) in [
+            (
+                "effect = \"read\"",
+                "effect = \"reed\"",
+                "things.toml:3: acme_get_thing: `reed` is not a effect; one of read, write, destructive",
+            ),
+            ("effect = \"read\"", "effect = \"write\"", "a GET must have effect = \"read\""),
+            ("title = ", "titel = ", "things.toml:4: unknown field `titel`, expected one of `name`, `title`"),
+            ("[\"read\"]", "[\"admin\"]", "scope `admin` stands neither in"),
+            ("{thing_id}", "{thing}", "{thing} in the request needs a parameter `thing`"),
+            ("by its id.", "by its id", "must end with a full stop"),
+            ("\"string\"", "\"text\"", "type `text` is not one of string"),
+            ("required = true", "required = true, default = \"x\"", "required and a default exclude each other"),
+            ("acme_get_thing", "acne_get_thing", "must start with `acme_`"),
+            ("GET /things", "GET https://evil.example/things", "host `evil.example` is not declared"),
+            ("[tool.params]", "paginated = true\n[tool.params]", "paginated needs [pagination]"),
+        ] {
+            let (_, found) = problems(CONNECTOR, &TOOL.replace(from, to), CASE);
+            assert!(found.iter().any(|problem| problem.contains(wanted)), "{wanted}\nis not in {found:#?}");
+        }
+        let (_, found) = problems(CONNECTOR, TOOL, "");
+        assert_eq!(found, ["cases.toml:1: no case for the tool `acme_get_thing`"]);
+        let (_, found) = problems(&CONNECTOR.replace("basic", "magic"), TOOL, CASE);
+        assert!(found[0].contains("`magic` is not a client_auth; one of basic, body, json, none"), "{found:?}");
+        let (_, found) = problems("id = \"acme\"", TOOL, CASE);
+        assert!(found[0].starts_with("connector.toml:1: missing field"), "{found:?}");
+    }
+}

@@ -125,12 +125,23 @@ impl Running<'_> {
     async fn send(&mut self, step: Option<&'static Call>, saved: &Map<String, Value>, fresh: &str) -> Result<Response> {
         let response = self.send_once(step, saved, fresh).await?;
         let connector = self.execution.used.connector;
-        let error = response::failure(connector, &response, &response::body(&response), self.app.now());
-        if error.as_ref().is_none_or(|error| error.code != Code::ReauthorizationRequired) {
+        let failure = response::failure(connector, &response, &response::body(&response), self.app.now());
+        let Some(dead) = failure.filter(|error| error.code == Code::ReauthorizationRequired) else {
             return Ok(response);
-        }
+        };
         let rejected = self.leased.token.fingerprint();
-        self.leased = access::lease(self.app, self.execution.used, Some(rejected)).await?;
+        match access::lease(self.app, self.execution.used, Some(rejected)).await {
+            Ok(leased) => self.leased = leased,
+            // What the provider said is kept beside what it means for the account.
+            Err(error) if error.code == Code::ReauthorizationRequired => {
+                let details = *error.details;
+                return Err(masked(dead, &self.leased).with(|dead| {
+                    dead.status_reason = details.status_reason;
+                    dead.reauthorize_url = details.reauthorize_url;
+                }));
+            }
+            Err(error) => return Err(error),
+        }
         self.send_once(step, saved, fresh).await
     }
 

@@ -1,0 +1,92 @@
+//! `make catalog`: every tool's request as one JSON list, to be compared with what the vendors publish.
+
+use serde_json::{Map, Value, json};
+use valetkey::catalog::CONNECTORS;
+use valetkey::catalog::model::{BodyEncoding, Call, Connector, Place, Tool};
+
+fn main() {
+    let tools: Vec<Value> = CONNECTORS
+        .iter()
+        .flat_map(|connector| connector.tools.iter().flat_map(move |tool| requests(connector, tool)))
+        .collect();
+    println!("{}", serde_json::to_string_pretty(&tools).unwrap_or_default());
+}
+
+/// A tool's own request, and those of its steps.
+fn requests(connector: &Connector, tool: &Tool) -> Vec<Value> {
+    let mut requests = vec![described(connector, tool, tool.name.to_owned(), &tool.call, true)];
+    for (number, step) in tool.before.iter().enumerate() {
+        let learnt = step.call.url.starts_with('{');
+        if !learnt {
+            requests.push(described(connector, tool, format!("{}#step{}", tool.name, number + 1), &step.call, false));
+        }
+    }
+    requests
+}
+
+fn described(connector: &Connector, tool: &Tool, name: String, call: &Call, own: bool) -> Value {
+    let url = if call.url.starts_with('/') {
+        format!("{}{}", connector.http.base_url, call.url)
+    } else {
+        call.url.to_owned()
+    };
+    let mut query = keys(call.query);
+    let mut body = template(call.body);
+    let mut headers: Vec<Value> =
+        connector.http.headers.iter().chain(call.headers.iter()).map(|(name, _)| json!(name)).collect();
+    if own {
+        for param in tool.params.iter() {
+            match param.place {
+                Place::InQuery => query.push(json!(param.at)),
+                Place::InBody => valetkey::json::place(&mut body, param.at, Value::Null),
+                Place::InHeader => headers.push(json!(param.at)),
+                Place::InVariables | Place::InPath | Place::InTemplate => {}
+            }
+        }
+        if let Some(page) = tool.page.as_ref().filter(|page| !page.send.is_empty()) {
+            if page.body && call.graphql.is_empty() {
+                valetkey::json::place(&mut body, page.send, Value::Null);
+            } else if !page.body {
+                query.push(json!(page.send));
+            }
+        }
+        if let Some(message) = &call.message {
+            valetkey::json::place(&mut body, message.at, Value::Null);
+        }
+    }
+    let mut described = Map::from_iter([
+        ("provider".to_owned(), json!(connector.id)),
+        ("tool".to_owned(), json!(name)),
+        ("method".to_owned(), json!(call.method)),
+        ("url".to_owned(), json!(url)),
+        ("query".to_owned(), json!(query)),
+        ("body".to_owned(), json!(if call.graphql.is_empty() { names(&body) } else { Vec::new() })),
+        ("headers".to_owned(), json!(headers)),
+        ("scopes".to_owned(), json!(tool.scopes.0)),
+    ]);
+    if !call.graphql.is_empty() {
+        described.insert("graphql".to_owned(), json!(call.graphql));
+    }
+    if call.encoding == BodyEncoding::BytesBody {
+        described.insert("raw_body".to_owned(), json!(true));
+    }
+    Value::Object(described)
+}
+
+fn template(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or(json!({}))
+}
+
+fn keys(text: &str) -> Vec<Value> {
+    template(text).as_object().into_iter().flatten().map(|(name, _)| json!(name)).collect()
+}
+
+/// Member names, one nested level with dots.
+fn names(body: &Value) -> Vec<String> {
+    let mut names = Vec::new();
+    for (name, value) in body.as_object().into_iter().flatten() {
+        names.push(name.clone());
+        names.extend(value.as_object().into_iter().flatten().map(|(inner, _)| format!("{name}.{inner}")));
+    }
+    names
+}

@@ -1,0 +1,6 @@
+//! Host tests: the whole domain over in-memory ports, in milliseconds. tests/README.md says what is tested where.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod cases;
+mod support;

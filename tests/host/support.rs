@@ -1,0 +1,229 @@
+//! In-memory ports: a clock that is set, an internet that is scripted, storage that is a map.
+
+use async_trait::async_trait;
+use futures_util::future::LocalBoxFuture;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+use valetkey::account::AccountId;
+use valetkey::account::command::{Accounts, Command, Reply};
+use valetkey::account::object::{Object, World};
+use valetkey::app::{App, Background, Isolate, Settings};
+use valetkey::error::Result;
+use valetkey::keys::Keys;
+use valetkey::limit::counter::Counters;
+use valetkey::limit::{Answer, Limiters, Question};
+use valetkey::ports::{Clock, Http, Millis, Page, Random, Request, Response, Storage, Store, Unanswered};
+
+pub const KEYS: &str = "k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+/// 2027-01-15T08:00:00Z
+pub const NOW: Millis = 1_800_000_000_000;
+
+pub struct SetClock(pub Cell<Millis>);
+impl Clock for SetClock {
+    fn now(&self) -> Millis {
+        self.0.get()
+    }
+}
+
+/// Different bytes every time, the same in every run.
+#[derive(Default)]
+pub struct Counted(Cell<u64>);
+impl Random for Counted {
+    fn fill(&self, buffer: &mut [u8]) {
+        for chunk in buffer.chunks_mut(8) {
+            self.0.set(self.0.get() + 1);
+            let bytes = (self.0.get().wrapping_mul(0x9e37_79b9_7f4a_7c15)).to_le_bytes();
+            chunk.copy_from_slice(&bytes[..chunk.len()]);
+        }
+    }
+}
+
+#[derive(Default)]
+pub struct MapStore(pub RefCell<BTreeMap<String, (String, Option<String>)>>);
+#[async_trait(?Send)]
+impl Store for MapStore {
+    async fn get(&self, key: &str) -> Result<Option<String>> {
+        Ok(self.0.borrow().get(key).map(|(value, _)| value.clone()))
+    }
+    async fn put(&self, key: &str, value: &str, metadata: Option<&str>) -> Result<()> {
+        assert!(metadata.is_none_or(|text| text.len() <= 1024), "KV takes 1024 bytes of metadata");
+        self.0.borrow_mut().insert(key.to_owned(), (value.to_owned(), metadata.map(str::to_owned)));
+        Ok(())
+    }
+    async fn delete(&self, key: &str) -> Result<()> {
+        self.0.borrow_mut().remove(key);
+        Ok(())
+    }
+    async fn list(&self, prefix: &str, limit: u32, cursor: Option<&str>) -> Result<Page> {
+        let map = self.0.borrow();
+        let after = |key: &String| cursor.is_none_or(|cursor| key.as_str() > cursor);
+        let mut keys: Vec<_> = map
+            .iter()
+            .filter(|(key, _)| key.starts_with(prefix) && after(key))
+            .map(|(key, (_, metadata))| (key.clone(), metadata.clone()))
+            .take(limit as usize + 1)
+            .collect();
+        let more = keys.len() > limit as usize;
+        keys.truncate(limit as usize);
+        let cursor = keys.last().map(|(key, _)| key.clone()).filter(|_| more);
+        Ok(Page { keys, cursor })
+    }
+}
+
+#[derive(Default)]
+pub struct MapStorage(pub RefCell<BTreeMap<String, String>>);
+impl Storage for MapStorage {
+    fn get(&self, key: &str) -> Option<String> {
+        self.0.borrow().get(key).cloned()
+    }
+    fn put(&self, key: &str, value: &str) {
+        self.0.borrow_mut().insert(key.to_owned(), value.to_owned());
+    }
+    fn delete(&self, key: &str) {
+        self.0.borrow_mut().remove(key);
+    }
+    fn list(&self, prefix: &str) -> Vec<(String, String)> {
+        let map = self.0.borrow();
+        map.iter().filter(|(key, _)| key.starts_with(prefix)).map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+}
+
+/// The internet: every request is written down and answered by a script.
+pub struct Script {
+    pub sent: RefCell<Vec<Request>>,
+    pub answer: RefCell<Box<dyn FnMut(&Request) -> std::result::Result<Response, Unanswered>>>,
+}
+impl Script {
+    pub fn new(answer: impl FnMut(&Request) -> std::result::Result<Response, Unanswered> + 'static) -> Rc<Self> {
+        Rc::new(Self { sent: RefCell::default(), answer: RefCell::new(Box::new(answer)) })
+    }
+}
+#[async_trait(?Send)]
+impl Http for Script {
+    async fn send(&self, request: Request) -> std::result::Result<Response, Unanswered> {
+        // Whoever waits for the network lets others run, as in a Durable Object.
+        yield_now().await;
+        let answer = (self.answer.borrow_mut())(&request);
+        self.sent.borrow_mut().push(request);
+        answer
+    }
+    async fn stream(&self, request: Request) -> std::result::Result<Response, Unanswered> {
+        self.send(request).await
+    }
+}
+
+async fn yield_now() {
+    let mut yielded = false;
+    std::future::poll_fn(|context| {
+        if yielded {
+            return std::task::Poll::Ready(());
+        }
+        yielded = true;
+        context.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
+}
+
+/// All accounts' objects in one place.
+pub struct Objects {
+    pub world: World,
+    pub objects: RefCell<HashMap<String, (Object, Rc<MapStorage>)>>,
+    pub asked: Cell<u32>,
+}
+impl Objects {
+    pub fn object(&self, id: &str) -> (Object, Rc<MapStorage>) {
+        let mut objects = self.objects.borrow_mut();
+        let made = objects.entry(id.to_owned()).or_insert_with(|| {
+            let storage = Rc::new(MapStorage::default());
+            (Object::new(self.world.clone(), storage.clone()), storage)
+        });
+        made.clone()
+    }
+}
+#[async_trait(?Send)]
+impl Accounts for Objects {
+    async fn ask(&self, id: &AccountId, command: Command) -> Result<Reply> {
+        self.asked.set(self.asked.get() + 1);
+        // Through JSON, as it travels.
+        let text = serde_json::to_string(&command).unwrap();
+        let (object, _) = self.object(id.as_str());
+        let outcome = object.handle(serde_json::from_str(&text).unwrap()).await;
+        serde_json::from_str(&serde_json::to_string(&outcome).unwrap()).unwrap()
+    }
+}
+
+pub struct AllCounters {
+    pub clock: Rc<SetClock>,
+    pub scopes: RefCell<HashMap<String, Rc<MapStorage>>>,
+    pub asked: Cell<u32>,
+}
+#[async_trait(?Send)]
+impl Limiters for AllCounters {
+    async fn ask(&self, scope: &str, question: Question) -> Result<Answer> {
+        self.asked.set(self.asked.get() + 1);
+        let storage = self.scopes.borrow_mut().entry(scope.to_owned()).or_default().clone();
+        Ok(Counters::new(self.clock.clone(), storage).handle(question))
+    }
+}
+
+/// Work behind the answer runs when a test says so.
+#[derive(Default)]
+pub struct Later(pub RefCell<Vec<LocalBoxFuture<'static, ()>>>);
+#[async_trait(?Send)]
+impl Background for Later {
+    fn spawn(&self, work: LocalBoxFuture<'static, ()>) {
+        self.0.borrow_mut().push(work);
+    }
+    async fn sleep(&self, _time: Millis) {}
+}
+
+/// A whole deployment.
+pub struct Deployment {
+    pub app: App,
+    pub clock: Rc<SetClock>,
+    pub http: Rc<Script>,
+    pub config: Rc<MapStore>,
+    pub snapshots: Rc<MapStore>,
+    pub objects: Rc<Objects>,
+    pub counters: Rc<AllCounters>,
+    pub later: Rc<Later>,
+}
+
+pub fn deployment(answer: impl FnMut(&Request) -> std::result::Result<Response, Unanswered> + 'static) -> Deployment {
+    let clock = Rc::new(SetClock(Cell::new(NOW)));
+    let http = Script::new(answer);
+    let (config, snapshots) = (Rc::new(MapStore::default()), Rc::new(MapStore::default()));
+    let keys = Rc::new(Keys::parse(KEYS).unwrap_or_else(|problem| panic!("{problem}")));
+    let random = Rc::new(Counted::default());
+    let world = World {
+        clock: clock.clone(),
+        random: random.clone(),
+        http: http.clone(),
+        config: config.clone(),
+        snapshots: snapshots.clone(),
+        keys: keys.clone(),
+    };
+    let objects = Rc::new(Objects { world, objects: RefCell::default(), asked: Cell::new(0) });
+    let counters = Rc::new(AllCounters { clock: clock.clone(), scopes: RefCell::default(), asked: Cell::new(0) });
+    let later = Rc::new(Later::default());
+    let app = App {
+        clock: clock.clone(),
+        random,
+        http: http.clone(),
+        config: config.clone(),
+        snapshots: snapshots.clone(),
+        accounts: objects.clone(),
+        limiters: counters.clone(),
+        background: later.clone(),
+        keys,
+        settings: Settings {
+            base_url: "https://vk.example.com".into(),
+            client_id: Some("first".into()),
+            client_secret_hash: Some(valetkey::digest::hash("first-secret-0000")),
+        },
+        isolate: Rc::new(Isolate::default()),
+    };
+    Deployment { app, clock, http, config, snapshots, objects, counters, later }
+}
