@@ -14,17 +14,17 @@ fn main() {
 
 /// A tool's own request, and those of its steps.
 fn requests(connector: &Connector, tool: &Tool) -> Vec<Value> {
-    let mut requests = vec![described(connector, tool, tool.name.to_owned(), &tool.call, true)];
+    let mut requests = vec![described(connector, tool, tool.name, &tool.call, true)];
     for (number, step) in tool.before.iter().enumerate() {
         let learnt = step.call.url.starts_with('{');
         if !learnt {
-            requests.push(described(connector, tool, format!("{}#step{}", tool.name, number + 1), &step.call, false));
+            requests.push(described(connector, tool, &format!("{}#step{}", tool.name, number + 1), &step.call, false));
         }
     }
     requests
 }
 
-fn described(connector: &Connector, tool: &Tool, name: String, call: &Call, own: bool) -> Value {
+fn described(connector: &Connector, tool: &Tool, name: &str, call: &Call, own: bool) -> Value {
     let url = if call.url.starts_with('/') {
         format!("{}{}", connector.http.base_url, call.url)
     } else {

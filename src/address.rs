@@ -35,7 +35,11 @@ fn is_private(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(ip)) => private_v4(ip),
         Some(Host::Ipv6(ip)) => private_v6(ip),
-        Some(Host::Domain(name)) => name.ends_with(".internal") || name.ends_with(".local") || !name.contains('.'),
+        // The parser has made the name lower case.
+        Some(Host::Domain(name)) => match name.rsplit_once('.') {
+            Some((_, top)) => matches!(top, "internal" | "local"),
+            None => true,
+        },
         None => true,
     }
 }

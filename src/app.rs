@@ -99,12 +99,11 @@ pub struct Leased {
 impl Known {
     /// The id of the account with this identifier.
     pub fn account_id(&self, identifier: &str, keys: &Keys) -> Result<AccountId> {
-        let salt = match self.salt.get() {
-            Some(salt) => salt,
-            None => {
-                let salt = self.connection.open_salt(keys)?;
-                self.salt.get_or_init(|| salt)
-            }
+        let salt = if let Some(salt) = self.salt.get() {
+            salt
+        } else {
+            let salt = self.connection.open_salt(keys)?;
+            self.salt.get_or_init(|| salt)
         };
         Ok(AccountId::derive(&self.connection.id, salt, identifier))
     }

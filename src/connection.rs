@@ -133,7 +133,7 @@ impl Connection {
             problem("name", "must match [a-z0-9][a-z0-9_-]{0,62}".into());
         }
         for (field, url) in self.endpoints.all() {
-            if let Some(wrong) = url.as_deref().and_then(|url| crate::address::problem(url)) {
+            if let Some(wrong) = url.as_deref().and_then(crate::address::problem) {
                 problem(&field.replace('.', "/"), wrong);
             }
         }

@@ -142,13 +142,12 @@ impl Target<'_> {
             return Ok(url);
         }
         let declared = self.fill(self.connector.http.base_url).unwrap_or_default();
-        let text = match url.as_str().strip_prefix(&declared) {
-            Some(rest) => format!("{}{rest}", base.trim_end_matches('/')),
-            None => {
-                let origin = Url::parse(base).map(|base| base.origin().ascii_serialization()).unwrap_or_default();
-                let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
-                format!("{origin}{}{query}", url.path())
-            }
+        let text = if let Some(rest) = url.as_str().strip_prefix(&declared) {
+            format!("{}{rest}", base.trim_end_matches('/'))
+        } else {
+            let origin = Url::parse(base).map(|base| base.origin().ascii_serialization()).unwrap_or_default();
+            let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+            format!("{origin}{}{query}", url.path())
         };
         Url::parse(&text).map_err(|_| Error::internal("the connection's api_base makes no URL"))
     }

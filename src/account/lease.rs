@@ -29,13 +29,13 @@ impl Object {
             return Err(reauthorization_required(&account));
         }
         let needed = needed_until(&account, self.now(), for_at_least);
-        if rejected || !Snapshot::of(&account).is_fresh(needed) {
-            if let Err(error) = self.renew().await {
-                // A token that still works is served while renewing fails.
-                let account = self.usable()?;
-                if rejected || !Snapshot::of(&account).is_fresh(self.now()) {
-                    return Err(error);
-                }
+        if (rejected || !Snapshot::of(&account).is_fresh(needed))
+            && let Err(error) = self.renew().await
+        {
+            // A token that still works is served while renewing fails.
+            let account = self.usable()?;
+            if rejected || !Snapshot::of(&account).is_fresh(self.now()) {
+                return Err(error);
             }
         }
         let mut account = self.usable()?;

@@ -65,7 +65,7 @@ impl Object {
     pub async fn handle(&self, command: Command) -> Result<Reply> {
         match command {
             Command::Create { birth, import } => self.create(birth, import).await,
-            Command::View => self.view().await,
+            Command::View => self.view(),
             Command::Link { birth, verify, more_scopes } => self.link(birth, verify, more_scopes).await,
             Command::Relink { more_scopes } => self.relink(&more_scopes),
             Command::Open { ticket } => self.open(&ticket).await,
@@ -170,7 +170,7 @@ impl Object {
         }
     }
 
-    async fn view(&self) -> Result<Reply> {
+    fn view(&self) -> Result<Reply> {
         let account = self.load()?;
         let refresh = serde_json::json!({
             "failures": account.renewal.failures,

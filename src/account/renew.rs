@@ -74,7 +74,7 @@ impl Object {
         match self.ask(&account, &connection, &refresh).await? {
             Ok(new) => self.keep(new, &refresh).await,
             Err(refused) if refused.refusal == Refusal::Grant => self.refused(&connection, &refresh, refused).await,
-            Err(refused) => Err(self.try_later(refused)),
+            Err(refused) => Err(self.try_later(&refused)),
         }
     }
 
@@ -149,7 +149,7 @@ impl Object {
     }
 
     /// Anything else passes: the account lives on, and the next attempt waits.
-    fn try_later(&self, refused: Refused) -> Error {
+    fn try_later(&self, refused: &Refused) -> Error {
         let Ok(mut account) = self.load() else { return Error::internal("the account is gone") };
         let failures = account.renewal.failures + 1;
         let backoff = (FIRST_BACKOFF << (failures - 1).min(12)).min(LONGEST_BACKOFF);
@@ -157,13 +157,13 @@ impl Object {
         let [dice] = random::<1>(&*self.world.random);
         let jitter = backoff * Millis::from(dice) / 510;
         let wait = refused.retry_after.map_or(backoff + jitter, |seconds| seconds.min(3600) * 1000);
-        let mut error = error(&account.connector, &refused);
+        let mut error = error(&account.connector, refused);
         error.details.retry_after = Some(wait.div_ceil(1000));
         account.renewal.failures = failures;
         account.renewal.next_attempt_at = self.now() + wait;
         account.renewal.last_error = Some(error.clone());
         self.put(super::object::ACCOUNT, &account);
-        self.note("refresh_failed", Some(words(&refused)));
+        self.note("refresh_failed", Some(words(refused)));
         error
     }
 

@@ -252,7 +252,7 @@ fn holes(tool: &ToolFile, connector: &ConnectorFile, problems: &mut Problems) {
             });
             let by_body = tool.body.as_ref().is_some_and(|body| body.get(variable).is_some());
             let page = tool.pagination.as_ref().or(if tool.paginated { connector.pagination.as_ref() } else { None });
-            if !by_param && !by_body && !page.is_some_and(|page| page.send == start) {
+            if !by_param && !by_body && page.is_none_or(|page| page.send != start) {
                 problems.add(&format!("${variable} of the GraphQL document is never filled"));
             }
         }

@@ -5,7 +5,11 @@ use super::format::{
     AuthFile, ConnectorFile, ContentFile, ErrorsFile, FieldFile, HttpFile, LookupFile, Map, OAuth2File, PageFile,
     ParamFile, RevokeFile, ToolFile, ToolsFile,
 };
-use super::model::*;
+use super::model::{
+    Answer, Auth, BodyEncoding, Call, Choose, ClientAuth, Connector, Content, Effect, Encode, Errors, FailedWhen,
+    Field, Http, Key, Limit, LimitScope, List, Lookup, Message, OAuth2, Page, PageStyle, Pair, Param, Place,
+    RetryAfter, RetryUnit, Revoke, RevokeAuth, Rule, Step, TokenResponse, Tool,
+};
 use super::schema;
 use crate::template;
 use serde_json::Value;

@@ -149,7 +149,7 @@ pub fn read(oauth2: &OAuth2, response: &Response) -> Result<Tokens, Refused> {
         retry_after: response.header("retry-after").and_then(|text| text.trim().parse().ok()),
     };
     let body = parse(response);
-    let said = body.as_ref().map(|body| said(body)).unwrap_or_default();
+    let said = body.as_ref().map(said).unwrap_or_default();
     if let Some(code) = &said.0 {
         let refusal = refusal(code, response.status);
         return Err(Refused { code: Some(code.clone()), description: said.1, ..refused(refusal) });

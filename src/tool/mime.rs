@@ -151,11 +151,7 @@ fn address(text: &str) -> Result<String> {
     if name.is_empty() {
         return Ok(address.to_owned());
     }
-    let name = if name.is_ascii() {
-        format!("\"{}\"", name.replace('\\', "").replace('"', ""))
-    } else {
-        words("address", name)?
-    };
+    let name = if name.is_ascii() { format!("\"{}\"", name.replace(['\\', '"'], "")) } else { words("address", name)? };
     Ok(format!("{name} <{address}>"))
 }
 

@@ -135,9 +135,8 @@ fn applies(rule: &Rule, response: &Response, code: Option<&str>, message: Option
 
 fn by_status(status: u16) -> Code {
     match status {
-        // A redirect is not followed: the credential would go along.
-        300..=399 => Code::ProviderError,
-        400 | 405 | 406 | 411 | 413 | 414 | 415 | 416 | 422 => Code::ProviderInvalidRequest,
+        // A 2xx comes here when the body calls it a failure and no rule knows more.
+        200..=299 | 400 | 405 | 406 | 411 | 413 | 414 | 415 | 416 | 422 => Code::ProviderInvalidRequest,
         401 => Code::ReauthorizationRequired,
         402 => Code::FeatureRestricted,
         403 => Code::ProviderPermissionDenied,
@@ -146,8 +145,7 @@ fn by_status(status: u16) -> Code {
         429 => Code::RateLimitExceeded,
         503 => Code::ProviderUnavailable,
         408 | 504 => Code::ProviderTimeout,
-        // A 2xx that a rule calls a failure and says nothing more of.
-        200..=299 => Code::ProviderInvalidRequest,
+        // A redirect is here too: it is not followed, the credential would go along.
         _ => Code::ProviderError,
     }
 }

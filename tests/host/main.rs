@@ -2,5 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+mod architecture;
 mod cases;
+mod connect;
+mod refresh;
+mod storage;
 mod support;

@@ -90,9 +90,10 @@ impl Storage for MapStorage {
 }
 
 /// The internet: every request is written down and answered by a script.
+type Answers = Box<dyn FnMut(&Request) -> std::result::Result<Response, Unanswered>>;
 pub struct Script {
     pub sent: RefCell<Vec<Request>>,
-    pub answer: RefCell<Box<dyn FnMut(&Request) -> std::result::Result<Response, Unanswered>>>,
+    pub answer: RefCell<Answers>,
 }
 impl Script {
     pub fn new(answer: impl FnMut(&Request) -> std::result::Result<Response, Unanswered> + 'static) -> Rc<Self> {
@@ -129,12 +130,12 @@ async fn yield_now() {
 /// All accounts' objects in one place.
 pub struct Objects {
     pub world: World,
-    pub objects: RefCell<HashMap<String, (Object, Rc<MapStorage>)>>,
+    pub known: RefCell<HashMap<String, (Object, Rc<MapStorage>)>>,
     pub asked: Cell<u32>,
 }
 impl Objects {
     pub fn object(&self, id: &str) -> (Object, Rc<MapStorage>) {
-        let mut objects = self.objects.borrow_mut();
+        let mut objects = self.known.borrow_mut();
         let made = objects.entry(id.to_owned()).or_insert_with(|| {
             let storage = Rc::new(MapStorage::default());
             (Object::new(self.world.clone(), storage.clone()), storage)
@@ -205,7 +206,7 @@ pub fn deployment(answer: impl FnMut(&Request) -> std::result::Result<Response, 
         snapshots: snapshots.clone(),
         keys: keys.clone(),
     };
-    let objects = Rc::new(Objects { world, objects: RefCell::default(), asked: Cell::new(0) });
+    let objects = Rc::new(Objects { world, known: RefCell::default(), asked: Cell::new(0) });
     let counters = Rc::new(AllCounters { clock: clock.clone(), scopes: RefCell::default(), asked: Cell::new(0) });
     let later = Rc::new(Later::default());
     let app = App {

@@ -102,6 +102,14 @@ fn shown(connector: &'static Connector, tool: &'static Tool) -> Option<Shown> {
     })
 }
 
+#[derive(Serialize)]
+struct List<'a> {
+    tools: &'a [Shown],
+    tool_names: Vec<&'a str>,
+    next_page_token: Option<String>,
+    total_size: usize,
+}
+
 /// Lists tools.
 pub async fn tools(call: &Call<'_>) -> Result<Response> {
     call.caller(&[Scope::Tools]).await?;
@@ -140,13 +148,6 @@ pub async fn tools(call: &Call<'_>) -> Result<Response> {
         found.iter().skip(from).take(size).filter_map(|(connector, tool)| shown(connector, tool)).collect();
     let next = (from + size < found.len()).then(|| (from + size).to_string());
     let names: Vec<_> = page.iter().map(|tool| tool.id).collect();
-    #[derive(Serialize)]
-    struct List<'a> {
-        tools: &'a [Shown],
-        tool_names: Vec<&'a str>,
-        next_page_token: Option<String>,
-        total_size: usize,
-    }
     let list = List { tool_names: names, tools: &page, next_page_token: next, total_size: found.len() };
     let text = serde_json::to_string(&list).map_err(|_| Error::internal("the tools cannot be listed"))?;
     Ok(Response::new(200, "application/json", text))

@@ -1,0 +1,202 @@
+//! Renewing tokens: once, stored before it is seen, every outcome told apart.
+
+use crate::support::{Deployment, NOW, deployment};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use valetkey::account::AccountId;
+use valetkey::account::command::{Accounts, Birth, Command, Import, Reply};
+use valetkey::code::Code;
+use valetkey::connection;
+use valetkey::error::Error;
+use valetkey::ports::{Response, Unanswered};
+use valetkey::secret::Secret;
+
+type Answer = Result<Response, Unanswered>;
+
+fn reply(status: u16, body: &Value) -> Answer {
+    Ok(Response::new(status, "application/json", body.to_string()))
+}
+
+fn tokens(number: u32) -> Answer {
+    reply(
+        200,
+        &json!({ "access_token": format!("access-{number}"), "refresh_token": format!("refresh-{number}"), "expires_in": 3600 }),
+    )
+}
+
+/// A Linear account (rotating refresh tokens) whose token ends in a minute, and a token endpoint with these answers.
+async fn world(answers: Vec<Answer>) -> (Deployment, AccountId) {
+    let answers = RefCell::new(VecDeque::from(answers));
+    let world = deployment(move |_| answers.borrow_mut().pop_front().unwrap_or(Err(Unanswered::Unreachable)));
+    let app = &world.app;
+    let mut connection = connection::fresh("linear", "linear", &app.keys, &*app.clock, &*app.random);
+    connection.client_id = "client".into();
+    connection.set_client_secret(&Secret::new("client-secret"), &app.keys, &*app.random);
+    connection::save(&*app.config, &connection).await.unwrap();
+    let id = app.connection("linear").await.unwrap().account_id("user", &app.keys).unwrap();
+    let birth = Birth {
+        id: id.clone(),
+        connection_name: "linear".into(),
+        connector: "linear".into(),
+        identifier: "user".into(),
+    };
+    let import = Import {
+        access_token: Secret::new("access-0"),
+        refresh_token: Some(Secret::new("refresh-0")),
+        scopes: vec!["read".into()],
+        expires_at: Some(NOW + 60_000),
+    };
+    world.objects.ask(&id, Command::Create { birth, import: Some(import) }).await.unwrap();
+    (world, id)
+}
+
+async fn lease(world: &Deployment, id: &AccountId) -> Result<String, Error> {
+    match world.objects.ask(id, Command::Lease { rejected: None, for_at_least: 0 }).await? {
+        Reply::Snapshot(snapshot) => Ok(snapshot.open(&world.app.keys)?.reveal().to_owned()),
+        _ => panic!("not a snapshot"),
+    }
+}
+
+fn expire(world: &Deployment) {
+    world.clock.0.set(world.clock.0.get() + 3_700_000);
+}
+
+fn sent_refresh_tokens(world: &Deployment) -> Vec<String> {
+    let form = |body: &[u8]| {
+        form_urlencoded::parse(body).find(|(name, _)| name == "refresh_token").map(|(_, value)| value.into_owned())
+    };
+    world.http.sent.borrow().iter().filter_map(|request| form(request.body.bytes())).collect()
+}
+
+fn account(world: &Deployment, id: &AccountId) -> Value {
+    let (_, storage) = world.objects.object(id.as_str());
+    serde_json::from_str(&storage.0.borrow()["account"]).unwrap()
+}
+
+#[test]
+fn two_hundred_callers_share_one_refresh() {
+    pollster::block_on(async {
+        let (world, id) = world(vec![tokens(1)]).await;
+        expire(&world);
+        let leases = join_all((0..200).map(|_| lease(&world, &id))).await;
+        assert!(leases.iter().all(|lease| lease.as_deref() == Ok("access-1")));
+        assert_eq!(sent_refresh_tokens(&world), ["refresh-0"]);
+    });
+}
+
+#[test]
+fn a_token_about_to_end_is_renewed_behind_the_call() {
+    pollster::block_on(async {
+        let (world, id) = world(vec![tokens(1)]).await;
+        world.clock.0.set(NOW + 50_000);
+        assert_eq!(lease(&world, &id).await.as_deref(), Ok("access-0"));
+        world.objects.ask(&id, Command::Nudge).await.unwrap();
+        world.objects.ask(&id, Command::Nudge).await.unwrap();
+        assert_eq!(lease(&world, &id).await.as_deref(), Ok("access-1"));
+        assert_eq!(sent_refresh_tokens(&world), ["refresh-0"]);
+    });
+}
+
+#[test]
+fn what_passes_never_costs_the_account_and_waits_longer_each_time() {
+    pollster::block_on(async {
+        let html = || Ok(Response::new(200, "text/html", "<html>sign in</html>"));
+        let down = || Ok(Response::new(503, "text/plain", "down"));
+        let limited = || Ok(Response::new(429, "text/plain", "").with_header("retry-after", "7"));
+        for (answer, code) in [
+            (down as fn() -> Answer, Code::ProviderUnavailable),
+            (html, Code::ProviderUnavailable),
+            (|| Err(Unanswered::TimedOut), Code::ProviderTimeout),
+            (|| Err(Unanswered::Unreachable), Code::ProviderUnavailable),
+            (|| reply(401, &json!({ "error": "invalid_client" })), Code::ConnectionMisconfigured),
+            (limited, Code::RateLimitExceeded),
+        ] {
+            let (world, id) = world(vec![answer(), answer(), tokens(1)]).await;
+            expire(&world);
+            let first = lease(&world, &id).await.unwrap_err();
+            assert_eq!(first.code, code);
+            let wait = first.details.retry_after.unwrap();
+            // Before its time nobody is asked again.
+            assert_eq!(lease(&world, &id).await.unwrap_err().code, code);
+            assert_eq!(world.http.sent.borrow().len(), 1);
+            world.clock.0.set(world.clock.0.get() + wait * 1000);
+            let second = lease(&world, &id).await.unwrap_err();
+            assert!(second.details.retry_after.unwrap() >= wait.min(7));
+            world.clock.0.set(world.clock.0.get() + second.details.retry_after.unwrap() * 1000);
+            assert_eq!(lease(&world, &id).await.as_deref(), Ok("access-1"));
+            assert_eq!(account(&world, &id)["status"], "ACTIVE");
+        }
+    });
+}
+
+#[test]
+fn a_revoked_refresh_token_ends_the_account_at_once_with_a_link() {
+    pollster::block_on(async {
+        let (world, id) = world(vec![reply(400, &json!({ "error": "invalid_grant" }))]).await;
+        expire(&world);
+        let error = lease(&world, &id).await.unwrap_err();
+        assert_eq!(error.code, Code::ReauthorizationRequired);
+        assert_eq!(error.details.status_reason.as_deref(), Some("refresh_token_revoked"));
+        assert!(error.details.reauthorize_url.unwrap().starts_with("/connect/ca_"));
+        lease(&world, &id).await.unwrap_err();
+        assert_eq!(world.http.sent.borrow().len(), 1, "a dead account does not ask again");
+    });
+}
+
+#[test]
+fn the_refresh_token_before_is_tried_until_the_new_one_has_worked() {
+    pollster::block_on(async {
+        let refused = reply(400, &json!({ "error": "invalid_grant" }));
+        let (world, id) = world(vec![tokens(1), refused, tokens(2)]).await;
+        expire(&world);
+        lease(&world, &id).await.unwrap();
+        expire(&world);
+        assert_eq!(lease(&world, &id).await.as_deref(), Ok("access-2"));
+        assert_eq!(sent_refresh_tokens(&world), ["refresh-0", "refresh-1", "refresh-0"]);
+    });
+}
+
+#[test]
+fn a_rotated_token_is_stored_before_anyone_sees_it() {
+    pollster::block_on(async {
+        let (world, id) = world(vec![tokens(1)]).await;
+        expire(&world);
+        lease(&world, &id).await.unwrap();
+        // The object loses its memory; storage has the new token.
+        let (_, storage) = world.objects.known.borrow_mut().remove(id.as_str()).unwrap();
+        let object = valetkey::account::object::Object::new(world.objects.world.clone(), storage.clone());
+        world.objects.known.borrow_mut().insert(id.to_string(), (object, storage));
+        assert_eq!(lease(&world, &id).await.as_deref(), Ok("access-1"));
+        assert_eq!(world.http.sent.borrow().len(), 1);
+    });
+}
+
+#[test]
+fn a_token_that_comes_after_the_account_was_disconnected_is_dropped() {
+    pollster::block_on(async {
+        let (world, id) = world(vec![tokens(1)]).await;
+        expire(&world);
+        let (leased, _) = futures_util::future::join(lease(&world, &id), async {
+            world.objects.ask(&id, Command::Disconnect).await.unwrap();
+        })
+        .await;
+        assert!(leased.is_err());
+        assert_eq!(account(&world, &id)["tokens"], Value::Null);
+        assert_eq!(account(&world, &id)["status"], "DISCONNECTED");
+    });
+}
+
+#[test]
+fn a_refused_token_is_renewed_once_however_many_were_refused() {
+    pollster::block_on(async {
+        let (world, id) = world(vec![tokens(1)]).await;
+        let rejected = Some(Secret::new("access-0").fingerprint());
+        let ask = || world.objects.ask(&id, Command::Lease { rejected: rejected.clone(), for_at_least: 0 });
+        let replies = join_all((0..50).map(|_| ask())).await;
+        assert!(replies.iter().all(Result::is_ok));
+        ask().await.unwrap();
+        assert_eq!(world.http.sent.borrow().len(), 1);
+    });
+}
