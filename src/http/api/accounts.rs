@@ -165,7 +165,7 @@ pub async fn create(call: &Call<'_>) -> Result<Response> {
         None => None,
     };
     match call.app.accounts.ask(&used.id, Command::Create { birth, import }).await? {
-        Reply::Snapshot(snapshot) => Ok(json_response(201, &json!({ "connected_account": snapshot.to_json() }))),
+        Reply::Snapshot(snapshot) => Ok(json_response(200, &json!({ "connected_account": snapshot.to_json() }))),
         _ => Err(unexpected()),
     }
 }

@@ -52,7 +52,7 @@ pub async fn create(call: &Call<'_>) -> Result<Response> {
     let (caller, secret) = Caller::create(&body.name, scopes, body.connections, call.app.now(), &*call.app.random);
     let text = serde_json::to_string(&caller).expect("a caller is plain data");
     call.app.config.put(&caller::key(&caller.client_id), &text, None).await?;
-    Ok(json_response(201, &json!({ "caller": shown(&caller), "client_secret": secret.reveal() })))
+    Ok(json_response(200, &json!({ "caller": shown(&caller), "client_secret": secret.reveal() })))
 }
 
 /// Removes a caller.

@@ -13,8 +13,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+/// `fields` are read by `Fields`, which refuses what it does not know.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Create {
     name: String,
     connector: String,
@@ -120,7 +120,7 @@ pub async fn create(call: &Call<'_>) -> Result<Response> {
     apply(call, &mut connection, fields(Value::Object(body.fields))?)?;
     connection::save(&*app.config, &connection).await?;
     app.forget_connection(&connection.name);
-    Ok(json_response(201, &json!({ "connection": shown(call, &connection) })))
+    Ok(json_response(200, &json!({ "connection": shown(call, &connection) })))
 }
 
 /// Shows a connection.
