@@ -57,7 +57,7 @@ pub async fn find(app: &App, named: &Named, provider: Option<&str>) -> Result<Us
             let name = named.connection.as_deref().or(provider);
             let name = name.ok_or_else(|| Error::invalid("connection_name is missing"))?;
             let known = app.connection(name).await?;
-            (known.account_id(identifier), known)
+            (known.account_id(identifier, &app.keys)?, known)
         }
         (None, None) => {
             return Err(Error::invalid("name the account: connected_account_id, or connection_name and identifier"));

@@ -118,7 +118,7 @@ pub enum Reply {
     /// Connected, or waiting for verification.
     Finished { snapshot: Box<Snapshot>, verify_at: Option<String> },
     /// Verified.
-    Verified { snapshot: Box<Snapshot>, url: Option<String> },
+    Verified { snapshot: Box<Snapshot> },
     /// Tokens, opened, for callers that may see them.
     Tokens { snapshot: Box<Snapshot>, refresh_token: Option<Secret>, variables: Variables },
     /// Disconnected.
