@@ -60,7 +60,10 @@ fn names(document: &str, wanted: impl IntoIterator<Item = impl AsRef<str>>) {
 fn every_code_is_explained_with_its_status() {
     let text = read("docs/errors.md");
     for (_, name, status) in Code::ALL {
-        assert!(text.contains(&format!("\n| `{name}` | {status} |")), "docs/errors.md lacks a row for {name}, {status}");
+        assert!(
+            text.contains(&format!("\n| `{name}` | {status} |")),
+            "docs/errors.md lacks a row for {name}, {status}"
+        );
     }
     let known: BTreeSet<_> = Code::ALL.iter().map(|(_, name, _)| (*name).to_owned()).collect();
     let shouted: BTreeSet<_> = rows(&text).into_iter().filter(|row| *row == row.to_uppercase()).collect();
@@ -119,7 +122,16 @@ fn every_stored_record_is_explained() {
         keys.extend(all(&read(file), r#"const \w+: &str = "([a-z]+)";"#));
     }
     let known = [
-        "account", "account:", "audit", "block", "caller:", "connection:", "counter:", "flow:", "idempotency:", "link:",
+        "account",
+        "account:",
+        "audit",
+        "block",
+        "caller:",
+        "connection:",
+        "counter:",
+        "flow:",
+        "idempotency:",
+        "link:",
         "pending",
     ];
     assert_eq!(keys, known.map(str::to_owned).into(), "keys are stored that this test does not know, or the reverse");
@@ -159,8 +171,10 @@ fn every_route_is_in_the_api_document() {
     let routes = read("src/http/mod.rs");
     let mut found = 0;
     for route in Regex::new(r#"(?m)^ +\("([A-Z]+)", \[([^\]]+)\]\) => Route::"#).unwrap().captures_iter(&routes) {
-        let segments: Vec<_> =
-            route[2].split(", ").map(|segment| segment.strip_prefix('"').map_or("{}", |s| s.trim_end_matches('"'))).collect();
+        let segments: Vec<_> = route[2]
+            .split(", ")
+            .map(|segment| segment.strip_prefix('"').map_or("{}", |s| s.trim_end_matches('"')))
+            .collect();
         let path = format!("{} /{}", &route[1], segments.join("/"));
         if path.contains("/__fault/") {
             continue;
@@ -205,7 +219,8 @@ fn links_lead_somewhere() {
             let (path, heading) = target.split_once('#').unwrap_or((&target, ""));
             let file = if path.is_empty() { document.clone() } else { document.with_file_name(path) };
             let fine = file.exists()
-                && (heading.is_empty() || all(&read(&file), r"(?m)^#+ (.+)$").iter().any(|known| anchor(known) == heading));
+                && (heading.is_empty()
+                    || all(&read(&file), r"(?m)^#+ (.+)$").iter().any(|known| anchor(known) == heading));
             if !fine {
                 wrong.push(format!("{}: {target}", document.display()));
             }
