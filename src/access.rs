@@ -120,7 +120,7 @@ fn keep(app: &App, id: &AccountId, snapshot: Snapshot, at: Millis) -> Option<Rc<
 fn renew_later(app: &App, id: &AccountId) {
     let (accounts, id) = (app.accounts.clone(), id.clone());
     // What comes of it is in the account; a failure shows when the token has ended.
-    let work = async move { accounts.ask(&id, Command::Renew).await.map_or((), |_| ()) };
+    let work = async move { accounts.ask(&id, Command::Nudge).await.map_or((), |_| ()) };
     app.background.spawn(work.boxed_local());
 }
 

@@ -104,8 +104,8 @@ impl Object {
             Some(sealed) => Some(self.open_sealed(&account, "refresh", sealed)?),
             None => None,
         };
-        let what = if refresh_token.is_some() { "tokens_exported" } else { "token_read" };
-        self.note(what, Some(format!("by {by}")));
+        let also = if refresh_token.is_some() { ", with the refresh token" } else { "" };
+        self.note("token_read", Some(format!("by {by}{also}")));
         let snapshot = Box::new(Snapshot::of(&account));
         Ok(Reply::Tokens { snapshot, refresh_token, variables: account.variables })
     }

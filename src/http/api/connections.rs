@@ -33,7 +33,7 @@ struct Fields {
     #[serde(deserialize_with = "given")]
     operator: Option<Option<String>>,
     endpoints: Option<Endpoints>,
-    limits: Option<BTreeMap<String, i64>>,
+    limits: Option<BTreeMap<String, Value>>,
 }
 
 fn given<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
@@ -75,7 +75,10 @@ fn apply(call: &Call<'_>, connection: &mut Connection, fields: Fields) -> Result
     }
     if let Some(limits) = fields.limits {
         // What is no number of units becomes 0, which no limit may be.
-        connection.limits = limits.into_iter().map(|(name, units)| (name, u32::try_from(units).unwrap_or(0))).collect();
+        connection.limits = limits
+            .into_iter()
+            .map(|(name, units)| (name, units.as_u64().and_then(|units| u32::try_from(units).ok()).unwrap_or(0)))
+            .collect();
     }
     let problems = connection.problems();
     let Some((path, message)) = problems.first() else { return Ok(()) };
