@@ -5,6 +5,7 @@
 mod architecture;
 mod cases;
 mod connect;
+mod docs;
 mod refresh;
 mod storage;
 mod support;
