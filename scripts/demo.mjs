@@ -36,6 +36,7 @@ try {
   // Whoever presses Ctrl-C while the servers start has to wait until they can be stopped.
   code = await Promise.race([end, tooLong, interrupted().then(async (signal) => {
     console.log(`\nStopped by ${signal}.`);
+    story.say = () => {};
     await Promise.race([end.catch(() => {}), untilStarted()]);
     return 130;
   })]);

@@ -6,7 +6,7 @@ import { expect, paint } from "./story.mjs";
 const IDENTIFIER = "user-42";
 const { owner, repo, channel, mailbox } = SEEDED;
 
-/** Per connection: a tool that reads, one that writes, and a path for the proxy. */
+/** Per connection: a tool that writes, one that reads, and a path for the proxy. */
 const EXAMPLES = {
   gmail: {
     read: ["gmail_fetch_mails", { max_results: 5 }],
@@ -42,16 +42,15 @@ export async function links(api) {
 }
 
 export async function guide({ url, api }, state) {
-  const json = "-H 'Content-Type: application/json'";
   const auth = '-H "Authorization: Bearer $TOKEN"';
   const body = (name, [tool_name, params]) =>
     JSON.stringify({ tool_name, connection_name: name, identifier: IDENTIFIER, params });
-  const post = (path, data) => `curl -sS "${url}${path}" ${auth} ${json} -d '${data}'; echo`;
+  const post = (path, data) => `curl -sS "${url}${path}" ${auth} -d '${data}'; echo`;
   const lines = SHOWN.flatMap(({ name, title }) => {
     const { read, write, path } = EXAMPLES[name];
-    return ["", paint.soft(`# ${title}: read, write, look at a request without sending it, any other path of its API`),
-      post("/api/v1/execute_tool", body(name, read)),
+    return ["", paint.soft(`# ${title}: write, read, see a request without sending it (dry_run), any other path of the API (proxy)`),
       post("/api/v1/execute_tool", body(name, write)),
+      post("/api/v1/execute_tool", body(name, read)),
       post("/api/v1/execute_tool?dry_run=true", body(name, write)),
       `curl -sS "${url}/proxy/${path}" ${auth} -H 'connection_name: ${name}' -H 'identifier: ${IDENTIFIER}'; echo`];
   });
@@ -64,7 +63,7 @@ ${await links(api)}
    ${again}
    The emulators forget everything when they stop: connect again after a restart.
 
-${paint.bold("2  Call tools")}, in another terminal. First the token of an agent:
+${paint.bold("2  Call tools")}, in another terminal. First an agent's token, for an hour:
 
 TOKEN=$(curl -sS ${url}/oauth/token -u '${api.id}:${api.secret}' -d grant_type=client_credentials | sed 's/.*"access_token": *"\\([^"]*\\)".*/\\1/')
 ${lines.join("\n")}

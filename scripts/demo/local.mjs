@@ -39,9 +39,10 @@ export async function startLocal({ state, secrets, port = 0, publicUrl, onLog = 
 
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"];
 
-/** Resolves when somebody presses Ctrl-C, closes the terminal or asks this process to end. → the signal's name */
+/** Resolves when somebody presses Ctrl-C, closes the terminal or asks this process to end. → what it was */
 export const interrupted = () => new Promise((done) => {
   for (const signal of SIGNALS) process.on(signal, () => done(signal));
+  process.stdout.on("error", () => done("closed output")); // `make demo | head`
 });
 
 /** Whether nobody listens on `port` of this machine. */
