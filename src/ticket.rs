@@ -1,6 +1,6 @@
 //! Texts that lead from a browser back to one account: magic links, OAuth `state`, verification requests.
 //!
-//! `<account id>.<seconds, base 36>.<128 random bits>.<signature>`. The signature lets the Worker refuse a made-up
+//! `<account id>.<milliseconds, base 36>.<128 random bits>.<signature>`. The signature lets the Worker refuse a made-up
 //! ticket before any Durable Object is woken; whether a ticket was used already is the object's to know.
 
 use crate::account::AccountId;
@@ -42,7 +42,7 @@ impl Purpose {
 pub struct Ticket {
     /// The account it leads to.
     pub account: AccountId,
-    /// When it was issued, to the second.
+    /// When it was issued.
     pub issued_at: Millis,
 }
 
@@ -57,7 +57,7 @@ pub enum Refused {
 
 /// Makes a ticket.
 pub fn issue(purpose: Purpose, account: &AccountId, keys: &Keys, now: Millis, source: &dyn Random) -> String {
-    let text = format!("{account}.{}.{}", base36(now / 1000), digest::base64url(&random::<16>(source)));
+    let text = format!("{account}.{}.{}", base36(now), digest::base64url(&random::<16>(source)));
     let signature = keys.sign(purpose.name(), &text);
     format!("{text}.{signature}")
 }
@@ -70,9 +70,8 @@ pub fn open(purpose: Purpose, ticket: &str, keys: &Keys, now: Millis) -> Result<
     }
     let mut parts = text.split('.');
     let account = parts.next().and_then(AccountId::parse).ok_or(Refused::Forged)?;
-    let seconds = parts.next().and_then(|text| u64::from_str_radix(text, 36).ok()).ok_or(Refused::Forged)?;
-    let issued_at = seconds * 1000;
-    if now >= issued_at + purpose.lifetime() {
+    let issued_at = parts.next().and_then(|text| u64::from_str_radix(text, 36).ok()).ok_or(Refused::Forged)?;
+    if now >= issued_at.saturating_add(purpose.lifetime()) {
         return Err(Refused::Expired);
     }
     Ok(Ticket { account, issued_at })

@@ -55,6 +55,14 @@ struct Pending {
     expires_at: Millis,
 }
 
+/// More links than this with something of their own are not kept at a time.
+const MANY_LINKS: usize = 50;
+
+/// Where the operator verified this user the last time.
+fn known_verify(account: &Account) -> Option<Verify> {
+    account.user_verify_url.clone().map(|url| Verify { url, state: None })
+}
+
 fn link_key(ticket: &str) -> String {
     format!("link:{}", digest::hash(ticket))
 }
@@ -83,35 +91,51 @@ impl Object {
         Ok(Reply::Link { ticket, expires_at })
     }
 
+    /// A link for the user of an account that exists, asking for more scopes if given.
     pub(super) fn relink(&self, more_scopes: &[String]) -> Result<Reply> {
         let account = self.load()?;
-        let verify = account.user_verify_url.clone().map(|url| Verify { url, state: None });
-        let (ticket, expires_at) = self.new_link(&account, verify, more_scopes.to_vec());
+        let crowded = self.storage.list("link:").len() >= MANY_LINKS;
+        if more_scopes.is_empty() || crowded {
+            let (ticket, expires_at) = self.ticket(&account);
+            return Ok(Reply::Link { ticket, expires_at });
+        }
+        let (ticket, expires_at) = self.new_link(&account, known_verify(&account), more_scopes.to_vec());
         Ok(Reply::Link { ticket, expires_at })
     }
 
-    fn new_link(&self, account: &Account, verify: Option<Verify>, more_scopes: Vec<String>) -> (String, Millis) {
+    fn ticket(&self, account: &Account) -> (String, Millis) {
         let ticket = ticket::issue(Purpose::Link, &account.id, &self.world.keys, self.now(), &*self.world.random);
-        let expires_at = self.now() + Purpose::Link.lifetime();
+        (ticket, self.now() + Purpose::Link.lifetime())
+    }
+
+    fn new_link(&self, account: &Account, verify: Option<Verify>, more_scopes: Vec<String>) -> (String, Millis) {
+        let (ticket, expires_at) = self.ticket(account);
         self.put(&link_key(&ticket), &Link { verify, more_scopes, expires_at });
         (ticket, expires_at)
     }
 
     /// Adds a fresh link to an error, so that the caller can send the user there at once. The Worker makes a URL of it.
-    pub(super) fn with_link(&self, account: &Account, error: Error, more_scopes: &[String]) -> Error {
+    /// Nothing is stored for it, however often a caller asks: its signature is enough.
+    pub(super) fn with_link(&self, account: &Account, error: Error) -> Error {
         if account.status == Status::PendingVerification {
             return error;
         }
-        let verify = account.user_verify_url.clone().map(|url| Verify { url, state: None });
-        let (ticket, _) = self.new_link(account, verify, more_scopes.to_vec());
+        let (ticket, _) = self.ticket(account);
         error.with(|details| details.reauthorize_url = Some(format!("/connect/{ticket}")))
     }
 
     fn find_link(&self, ticket: &str) -> Result<(Account, Link)> {
         let opened = ticket::open(Purpose::Link, ticket, &self.world.keys, self.now());
-        opened.map_err(|refused| link_refused(refused == Refused::Expired))?;
+        let opened = opened.map_err(|refused| link_refused(refused == Refused::Expired))?;
         let account = self.find().ok_or_else(|| link_refused(false))?;
-        let link: Link = self.get(&link_key(ticket)).ok_or_else(|| link_refused(true))?;
+        if opened.issued_at <= account.links_from {
+            return Err(link_refused(true));
+        }
+        let link = self.get(&link_key(ticket)).unwrap_or_else(|| Link {
+            verify: known_verify(&account),
+            more_scopes: Vec::new(),
+            expires_at: opened.issued_at + Purpose::Link.lifetime(),
+        });
         Ok((account, link))
     }
 
@@ -253,12 +277,16 @@ impl Object {
         }
         let mut account = self.load()?;
         let expires_at = self.expires_at(&account, new.expires_in);
-        let tokens = self.sealed(&account, &new.access, new.refresh.as_ref(), expires_at);
+        let mut tokens = self.sealed(&account, &new.access, new.refresh.as_ref(), expires_at);
+        // Some providers give a refresh token with the first consent alone: the one of the same person is kept.
+        let same_person = account.external_id.is_some() && account.external_id.as_ref() == variables.get("external_id");
+        if tokens.refresh.is_none() && same_person {
+            tokens.refresh = account.tokens.as_ref().and_then(|before| before.refresh.clone());
+        }
         let scopes = new.scopes.filter(|scopes| !scopes.is_empty()).unwrap_or_else(|| flow.scopes.clone());
         if let Some(verify) = &flow.verify {
             return self.wait_for_verification(account, tokens, scopes, variables, verify).await;
         }
-        // A provider that gives a refresh token only with the first consent means: keep the one you have.
         self.activate(&mut account, tokens, scopes, variables);
         self.note("connected", account.label.clone());
         self.publish().await;
@@ -276,6 +304,7 @@ impl Object {
         account.renewal = Renewal::default();
         account.connected_at = Some(self.now());
         account.last_used_at = Some(self.now());
+        account.links_from = self.now();
         for (key, _) in self.storage.list("link:") {
             self.storage.delete(&key);
         }
@@ -345,7 +374,9 @@ impl Object {
     async fn failed(&self, reason: Option<Reason>, error: Error) -> Error {
         let Some(reason) = reason else { return error };
         self.note("connect_failed", Some(reason.name()));
-        if let Some(mut account) = self.find().filter(|account| account.status != Status::Active) {
+        if let Some(mut account) =
+            self.find().filter(|account| !matches!(account.status, Status::Active | Status::PendingVerification))
+        {
             account.status_reason = reason;
             self.save(&mut account);
             self.publish().await;

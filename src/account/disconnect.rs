@@ -14,6 +14,7 @@ impl Object {
         account.status = Status::Disconnected;
         account.status_reason = Reason::DisconnectedByOperator;
         account.tokens = None;
+        account.links_from = self.now();
         account.renewal = Renewal::default();
         self.storage.delete(PENDING);
         for prefix in ["link:", "flow:"] {
@@ -34,7 +35,7 @@ impl Object {
         Ok(Reply::Disconnected { snapshot: Box::new(Snapshot::of(&account)), attempted, succeeded, detail })
     }
 
-    async fn revoke(&self, account: &Account) -> Option<std::result::Result<(), String>> {
+    pub(super) async fn revoke(&self, account: &Account) -> Option<std::result::Result<(), String>> {
         let tokens = account.tokens.as_ref()?;
         let connection = self.connection(account).await.ok()?;
         let target = Self::target(&connection, &account.variables).ok()?;
@@ -48,9 +49,15 @@ impl Object {
             Client { id: connection.client_id.clone(), secret: connection.open_client_secret(&self.world.keys).ok()? };
         let request = revoke::request(how, oauth2, &url, &client, &token, &access);
         Some(match self.world.http.send(request).await {
-            Ok(response) if (200..300).contains(&response.status) => Ok(()),
+            Ok(response) if self.is_fine(target.connector, &response) => Ok(()),
             Ok(response) => Err(format!("the provider answered {} to the revocation", response.status)),
             Err(_) => Err("the provider did not answer the revocation".into()),
         })
+    }
+
+    /// Some vendors refuse with 200 and say so in the body.
+    fn is_fine(&self, connector: &crate::catalog::Connector, response: &crate::ports::Response) -> bool {
+        let body = crate::tool::response::body(response);
+        crate::tool::response::failure(connector, response, &body, self.now()).is_none()
     }
 }

@@ -76,7 +76,7 @@ impl Object {
         if account.status == Status::Active {
             Ok(account)
         } else {
-            Err(self.with_link(&account, reauthorization_required(&account), &[]))
+            Err(self.with_link(&account, reauthorization_required(&account)))
         }
     }
 
@@ -93,7 +93,7 @@ impl Object {
         self.save(&mut account);
         self.note("expired", Some(reason.name()));
         self.publish().await;
-        self.with_link(&account, reauthorization_required(&account), &[])
+        self.with_link(&account, reauthorization_required(&account))
     }
 
     /// Tokens for a caller that may see them. Always answered by the truth, and noted.

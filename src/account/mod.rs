@@ -176,6 +176,9 @@ pub struct Account {
     pub connected_at: Option<Millis>,
     /// When a token was last handed out by the object.
     pub last_used_at: Option<Millis>,
+    /// Links issued up to this time have ended: the account was connected or disconnected then.
+    #[serde(default)]
+    pub links_from: Millis,
     /// Whether KV still has to learn of the last change.
     #[serde(default)]
     pub unpublished: bool,

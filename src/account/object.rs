@@ -166,6 +166,7 @@ impl Object {
             updated_at: now,
             connected_at: None,
             last_used_at: None,
+            links_from: 0,
             unpublished: false,
         }
     }

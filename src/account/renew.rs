@@ -32,6 +32,9 @@ impl Object {
                 let object = self.clone();
                 let flight = async move {
                     let outcome = object.renew_once().await;
+                    if let Err(error) = &outcome {
+                        object.wait_after(error);
+                    }
                     object.flight.borrow_mut().take();
                     outcome
                 };
@@ -47,7 +50,7 @@ impl Object {
     pub(super) async fn renew_now(&self) -> Result<Reply> {
         let account = self.load()?;
         if account.status != Status::Active {
-            return Err(self.with_link(&account, reauthorization_required(&account), &[]));
+            return Err(self.with_link(&account, reauthorization_required(&account)));
         }
         if account.tokens.as_ref().is_some_and(|tokens| tokens.refresh.is_none()) {
             let message = "this account has no refresh token: the provider's access token cannot be renewed";
@@ -57,10 +60,30 @@ impl Object {
         Ok(Reply::Snapshot(Box::new(Snapshot::of(&self.load()?))))
     }
 
+    /// Whatever went wrong (KV, a connection that is gone), the next attempt waits: the alarm must not come at once.
+    fn wait_after(&self, error: &Error) {
+        let account = self.find().filter(|account| account.status == Status::Active);
+        if let Some(mut account) = account.filter(|account| account.renewal.next_attempt_at <= self.now()) {
+            let wait = self.backoff(&mut account.renewal);
+            account.renewal.next_attempt_at = self.now() + wait;
+            account.renewal.last_error = Some(error.clone());
+            self.put(super::object::ACCOUNT, &account);
+        }
+    }
+
+    /// Counts a failure and says how long to wait: twice as long each time, and up to half as long again, so that accounts
+    /// which failed together do not come back together.
+    fn backoff(&self, renewal: &mut super::Renewal) -> Millis {
+        renewal.failures += 1;
+        let backoff = (FIRST_BACKOFF << (renewal.failures - 1).min(12)).min(LONGEST_BACKOFF);
+        let [dice] = random::<1>(&*self.world.random);
+        backoff + backoff * Millis::from(dice) / 510
+    }
+
     async fn renew_once(&self) -> Result<()> {
         let account = self.load()?;
         if account.status != Status::Active {
-            return Err(self.with_link(&account, reauthorization_required(&account), &[]));
+            return Err(self.with_link(&account, reauthorization_required(&account)));
         }
         let Some(tokens) = account.tokens.clone() else { return Err(reauthorization_required(&account)) };
         let Some(sealed) = tokens.refresh.clone() else {
@@ -105,6 +128,13 @@ impl Object {
         let same =
             current.is_some_and(|sealed| self.open_sealed(&account, "refresh", sealed).is_ok_and(|now| now == *used));
         let by_previous = self.previous_refresh(&account).is_some_and(|previous| previous == *used);
+        if account.status == Status::Disconnected {
+            // The user was promised an end: what the provider gave meanwhile is revoked, too.
+            let expires_at = self.expires_at(&account, new.expires_in);
+            let tokens = self.sealed(&account, &new.access, new.refresh.as_ref(), expires_at);
+            let _ = self.revoke(&Account { tokens: Some(tokens), ..account }).await;
+            return Ok(());
+        }
         if account.status != Status::Active || !(same || by_previous) {
             return Ok(());
         }
@@ -151,15 +181,10 @@ impl Object {
     /// Anything else passes: the account lives on, and the next attempt waits.
     fn try_later(&self, refused: &Refused) -> Error {
         let Ok(mut account) = self.load() else { return Error::internal("the account is gone") };
-        let failures = account.renewal.failures + 1;
-        let backoff = (FIRST_BACKOFF << (failures - 1).min(12)).min(LONGEST_BACKOFF);
-        // Up to half as long again, so that accounts which failed together do not come back together.
-        let [dice] = random::<1>(&*self.world.random);
-        let jitter = backoff * Millis::from(dice) / 510;
-        let wait = refused.retry_after.map_or(backoff + jitter, |seconds| seconds.min(3600) * 1000);
+        let backoff = self.backoff(&mut account.renewal);
+        let wait = refused.retry_after.map_or(backoff, |seconds| seconds.clamp(1, 3600) * 1000);
         let mut error = error(&account.connector, refused);
         error.details.retry_after = Some(wait.div_ceil(1000));
-        account.renewal.failures = failures;
         account.renewal.next_attempt_at = self.now() + wait;
         account.renewal.last_error = Some(error.clone());
         self.put(super::object::ACCOUNT, &account);

@@ -29,7 +29,7 @@ impl Fetcher {
         let timeout = Duration::from_millis(u64::from(request.timeout_ms.max(1)));
         let controller = AbortController::new().map_err(|_| Unanswered::Unreachable)?;
         let signal = controller.signal();
-        let sent = outgoing(request, &signal).map_err(|_| Unanswered::Unreachable)?;
+        let sent = outgoing(&request, &signal).map_err(|_| Unanswered::Unreachable)?;
         let answer = async {
             match &self.egress {
                 Some(egress) => egress.fetch_request(sent).await,
@@ -92,7 +92,7 @@ async fn read_body(mut response: worker::Response) -> Result<Vec<u8>, Unanswered
 }
 
 /// Raw `RequestInit`: any verb, any body, and none of the SDK's `cf` defaults.
-fn outgoing(request: Request, signal: &web_sys::AbortSignal) -> worker::Result<worker::Request> {
+fn outgoing(request: &Request, signal: &web_sys::AbortSignal) -> worker::Result<worker::Request> {
     let init = web_sys::RequestInit::new();
     init.set_method(&request.method);
     init.set_headers(to_headers(&request.headers)?.0.as_ref());

@@ -39,7 +39,7 @@ pub fn settings(env: &Env, base_url: String) -> Result<Settings> {
     }
     if secret.as_ref().is_some_and(|secret| secret.len() < SHORTEST_SECRET) {
         return Err(Error::internal(
-            "VALETKEY_CLIENT_SECRET must have at least 16 characters; `openssl rand -base64 32` makes one",
+            "VALETKEY_CLIENT_SECRET must have at least 16 characters; `openssl rand -hex 32` makes one",
         ));
     }
     Ok(Settings { base_url, client_id, client_secret_hash: secret.map(|secret| digest::hash(&secret)) })

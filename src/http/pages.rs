@@ -6,14 +6,14 @@ use crate::ports::Response;
 use maud::{DOCTYPE, Markup, html};
 
 const STYLE: &str = "
-:root{color-scheme:light dark;--ink:#1c2330;--soft:#5b6577;--line:#d9dee7;--paper:#fff;--back:#f4f6f9;--accent:#1f5fd6;--bad:#b3261e;--good:#1c7a42}
-@media(prefers-color-scheme:dark){:root{--ink:#e8ebf1;--soft:#a3adbe;--line:#343c4a;--paper:#1b212b;--back:#12161d;--accent:#7aa7ff;--bad:#ff8a80;--good:#7fd6a0}}
+:root{color-scheme:light dark;--ink:#1c2330;--soft:#5b6577;--line:#d9dee7;--paper:#fff;--back:#f4f6f9;--accent:#1f5fd6;--good:#1c7a42}
+@media(prefers-color-scheme:dark){:root{--ink:#e8ebf1;--soft:#a3adbe;--line:#343c4a;--paper:#1b212b;--back:#12161d;--accent:#7aa7ff;--good:#7fd6a0}}
 *{box-sizing:border-box}body{margin:0;min-height:100vh;display:grid;place-items:center;padding:1.5rem;background:var(--back);color:var(--ink);font:1rem/1.5 system-ui,sans-serif}
 main{width:100%;max-width:30rem;background:var(--paper);border:1px solid var(--line);border-radius:.75rem;padding:2rem}
 h1{font-size:1.35rem;line-height:1.3;margin:0 0 .75rem}p{margin:.5rem 0}ul{padding-left:1.2rem;margin:.75rem 0}li{margin:.3rem 0}
-.soft{color:var(--soft);font-size:.9rem}.bad{color:var(--bad)}.good{color:var(--good)}
+.soft{color:var(--soft);font-size:.9rem}.good{color:var(--good)}
 button{width:100%;margin-top:1.25rem;padding:.75rem 1rem;border:0;border-radius:.5rem;background:var(--accent);color:var(--paper);font:inherit;font-weight:600;cursor:pointer}
-button:focus-visible{outline:3px solid var(--ink);outline-offset:2px}code{font-size:.9em;overflow-wrap:anywhere}";
+button:focus-visible{outline:3px solid var(--ink);outline-offset:2px}code{font-size:.9em}main{overflow-wrap:anywhere}@media(max-width:30rem){body{padding:.75rem}main{padding:1.25rem}}";
 
 /// What the consent page says.
 pub struct Consent {
@@ -61,7 +61,7 @@ pub fn consent(consent: &Consent) -> Response {
             } @else {
                 ul { @for scope in &consent.scopes { li { (scope) } } }
             }
-            p class="soft" { "The next page is " (consent.provider) "'s own: you sign in there, and your password is not seen here. You can end the access at any time." }
+            p class="soft" { "You sign in on the next page, which is not ours: your password is not seen here. Not expected? Close this page, and nothing happens." }
             form method="post" action=(consent.action) { button type="submit" { "Continue to " (consent.provider) } }
         },
     )
@@ -97,8 +97,8 @@ pub fn failure(error: &Error) -> Response {
         status,
         title,
         &html! {
-            p class="bad" { (error.message) }
             p { (advice) }
+            p class="soft" { "Details: " (error.message) }
             p class="soft" { "Reason: " code { (reason) } }
         },
     )
@@ -107,8 +107,7 @@ pub fn failure(error: &Error) -> Response {
 /// Title and advice for a reason. `tests` below renders one page for each.
 fn words(reason: &str) -> (&'static str, &'static str) {
     const AGAIN: &str = "Open the link you were given once more to start over, or ask for a new one.";
-    const OPERATOR: &str =
-        "You can do nothing about this. Tell the people who sent you the link; the reason below helps them.";
+    const OPERATOR: &str = "This has to be fixed by the people who sent you the link. The reason below helps them.";
     match reason {
         "link_unknown" => {
             ("This link does not work", "Copy the whole link into the address bar, or ask for a new one.")
@@ -117,20 +116,24 @@ fn words(reason: &str) -> (&'static str, &'static str) {
             ("This link has ended", "Links work for 15 minutes and until the account is connected. Ask for a new one.")
         }
         "no_cookie" => ("A cookie is missing", "Allow cookies for this site, then open the link again."),
-        "state_invalid" => ("This answer is not yours", AGAIN),
+        "state_invalid" => ("This page cannot be used", AGAIN),
         "state_expired" => ("This took too long", AGAIN),
-        "state_used" => ("This was answered already", "If the account does not work, open the link again."),
-        "state_of_another_connection" => ("This answer belongs elsewhere", AGAIN),
+        "state_used" => {
+            ("Already done", "If it worked the first time you can close this window; if not, ask for a new link.")
+        }
+        "state_of_another_connection" => ("This sign-in belongs to another connection", AGAIN),
         "other_browser" => {
             ("This is another browser", "Start and finish in the same browser, without private windows in between.")
         }
-        "consent_denied" => ("You said no", "Nothing was connected. If that was a mistake, open the link again."),
+        "consent_denied" => {
+            ("Access was not granted", "Nothing was connected. If that was a mistake, open the link again.")
+        }
         "authorization_failed" => ("The provider refused", AGAIN),
         "issuer_mismatch" => (
-            "This answer came from elsewhere",
+            "This sign-in came from elsewhere",
             "Do not try again from the page that sent you here. Ask for a new link and tell who sent it.",
         ),
-        "code_refused" => ("The provider did not accept the answer", AGAIN),
+        "code_refused" => ("The confirmation was not valid", AGAIN),
         "client_rejected" => ("The application is not set up correctly", OPERATOR),
         "redirect_uri_mismatch" => ("The application's address is not registered", OPERATOR),
         "provider_unreachable" => ("The provider does not answer", "Wait a minute, then open the link again."),

@@ -6,7 +6,7 @@ use super::response::{self, Outcome};
 use crate::access::{self, Used};
 use crate::app::{App, Leased};
 use crate::catalog::Tool;
-use crate::catalog::model::Call;
+use crate::catalog::model::{Call, Step};
 use crate::code::Code;
 use crate::digest;
 use crate::error::{Error, Origin, Result};
@@ -34,7 +34,8 @@ pub async fn dry_run(app: &App, tool: &'static Tool, used: &Used, input: Value) 
     let variables = access::lease(app, used, None)
         .await
         .map_or_else(|_| Variables::new(), |leased| leased.snapshot.variables.clone());
-    let saved = tool.before.iter().flat_map(|step| step.save.iter());
+    let runs = |step: &&Step| step.when.is_empty() || input.contains_key(step.when);
+    let saved = tool.before.iter().filter(runs).flat_map(|step| step.save.iter());
     let saved = saved.map(|(name, _)| ((*name).to_owned(), Value::String(format!("<{name}>")))).collect();
     let target = Target { connector: used.connector, connection: &used.known.connection, variables: &variables };
     let fresh = fresh(app);

@@ -15,6 +15,7 @@ use valetkey::secret::Secret;
 
 type Answer = Result<Response, Unanswered>;
 
+#[expect(clippy::unnecessary_wraps, reason = "one of the answers a script gives")]
 fn reply(status: u16, body: &Value) -> Answer {
     Ok(Response::new(status, "application/json", body.to_string()))
 }
@@ -178,7 +179,7 @@ fn a_token_that_comes_after_the_account_was_disconnected_is_dropped() {
     pollster::block_on(async {
         let (world, id) = world(vec![tokens(1)]).await;
         expire(&world);
-        let (leased, _) = futures_util::future::join(lease(&world, &id), async {
+        let (leased, ()) = futures_util::future::join(lease(&world, &id), async {
             world.objects.ask(&id, Command::Disconnect).await.unwrap();
         })
         .await;
@@ -198,5 +199,35 @@ fn a_refused_token_is_renewed_once_however_many_were_refused() {
         assert!(replies.iter().all(Result::is_ok));
         ask().await.unwrap();
         assert_eq!(world.http.sent.borrow().len(), 1);
+    });
+}
+
+#[test]
+fn an_account_whose_connection_is_gone_waits_like_any_other() {
+    pollster::block_on(async {
+        let (world, id) = world(Vec::new()).await;
+        lease(&world, &id).await.unwrap();
+        world.config.0.borrow_mut().clear();
+        expire(&world);
+        let (object, _) = world.objects.object(id.as_str());
+        for _ in 0..3 {
+            object.wake().await;
+            let next = object.next_wake().unwrap();
+            assert!(next >= world.clock.0.get() + 1000, "the alarm does not come at once");
+            world.clock.0.set(next);
+        }
+    });
+}
+
+#[test]
+fn links_in_errors_leave_nothing_behind() {
+    pollster::block_on(async {
+        let (world, id) = world(vec![reply(400, &json!({ "error": "invalid_grant" }))]).await;
+        expire(&world);
+        for _ in 0..50 {
+            lease(&world, &id).await.unwrap_err();
+        }
+        let (_, storage) = world.objects.object(id.as_str());
+        assert!(storage.0.borrow().len() < 5, "{:?}", storage.0.borrow().keys());
     });
 }

@@ -21,7 +21,7 @@ fn an_account_and_its_snapshot() {
         "external_id": "1", "variables": { "site": "x" }, "scopes": ["a"],
         "tokens": { "access": "v1.k1.A", "refresh": "v1.k1.B", "previous_refresh": null, "obtained_at": NOW, "expires_at": NOW + 3_600_000 },
         "renewal": { "failures": 0, "next_attempt_at": 0, "last_error": null, "renewed_at": null },
-        "user_verify_url": null, "created_at": NOW, "updated_at": NOW, "connected_at": NOW, "last_used_at": null, "unpublished": false,
+        "user_verify_url": null, "created_at": NOW, "updated_at": NOW, "connected_at": NOW, "last_used_at": null, "links_from": 0, "unpublished": false,
     }));
     let snapshot: Snapshot = both_ways(&json!({
         "v": 1, "id": "ca_abcdefghijkl234567abcdefghijklmnopqr", "connection_name": "gmail", "connector": "gmail", "identifier": "user",

@@ -1,7 +1,7 @@
 // The built Worker starts in workerd and answers; the harness does what its other users rely on.
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -45,4 +45,9 @@ test("a killed worker is gone at once, and starts again on its state", async () 
   } finally {
     rmSync(persist, { recursive: true, force: true });
   }
+});
+
+test("the release build has no way to break it on purpose", { skip: !existsSync("build/index_bg.wasm") && "there is no release build" }, () => {
+  assert.ok(readFileSync("build-test/index_bg.wasm").includes("injected panic"), "the build for tests has it");
+  assert.ok(!readFileSync("build/index_bg.wasm").includes("injected panic"));
 });

@@ -7,6 +7,7 @@ use crate::account::{AccountId, Status, check_identifier};
 use crate::address;
 use crate::caller::Scope;
 use crate::catalog;
+use crate::code::Code;
 use crate::error::{Error, Result};
 use crate::http::{Call, Who, json_response};
 use crate::ports::Response;
@@ -320,10 +321,17 @@ pub async fn refresh(call: &Call<'_>) -> Result<Response> {
 pub async fn disconnect(call: &Call<'_>) -> Result<Response> {
     let who = call.caller(&[Scope::Accounts]).await?;
     let body: Body = call.json()?;
-    let used = used(call, &who, &body.named()).await?;
-    let reply = call.app.accounts.ask(&used.id, Command::Disconnect).await?;
+    let id = match used(call, &who, &body.named()).await {
+        Ok(used) => used.id,
+        // An account outlives its connection, and can still be made to forget its tokens by id.
+        Err(error) if error.code == Code::ConnectionNotFound && who.connections.is_none() => {
+            body.id.as_deref().and_then(AccountId::parse).ok_or(error)?
+        }
+        Err(error) => return Err(error),
+    };
+    let reply = call.app.accounts.ask(&id, Command::Disconnect).await?;
     let Reply::Disconnected { snapshot, attempted, succeeded, detail } = reply else { return Err(unexpected()) };
-    call.app.isolate.leased.borrow_mut().remove(&used.id);
+    call.app.isolate.leased.borrow_mut().remove(&id);
     // Another isolate may have leased the token a moment ago; when this answers, nobody uses it any more.
     call.app.background.sleep(LEASE).await;
     Ok(json_response(

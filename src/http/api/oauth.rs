@@ -22,11 +22,16 @@ pub async fn token(call: &Call<'_>) -> Result<Response> {
     if form.get("grant_type").map(String::as_str) != Some("client_credentials") {
         return Ok(refused(400, "unsupported_grant_type", "grant_type must be client_credentials"));
     }
-    let Some((id, secret)) = credentials(call, &form) else {
-        return Ok(refused(401, "invalid_client", "send client id and secret by HTTP Basic or in the form"));
-    };
-    let Some(scopes) = allowed(call, &id, &secret).await? else {
-        return Ok(refused(401, "invalid_client", "client id or secret is wrong"));
+    let mut found = None;
+    for (id, secret) in credentials(call, &form) {
+        if let Some(scopes) = allowed(call, &id, &secret).await? {
+            found = Some((id, scopes));
+            break;
+        }
+    }
+    let Some((id, scopes)) = found else {
+        let how = "client id or secret is missing or wrong; send them by HTTP Basic or in the form";
+        return Ok(refused(401, "invalid_client", how));
     };
     let mut granted = scopes.clone();
     if let Some(asked) = form.get("scope").filter(|asked| !asked.trim().is_empty()) {
@@ -52,16 +57,19 @@ pub async fn token(call: &Call<'_>) -> Result<Response> {
     ))
 }
 
-/// HTTP Basic, whose halves are form-encoded (RFC 6749 section 2.3.1), or the form.
-fn credentials(call: &Call<'_>, form: &HashMap<String, String>) -> Option<(String, Secret)> {
+/// Client id and secret as they may have been meant. In HTTP Basic both are form-encoded (RFC 6749 section 2.3.1), which
+/// many clients forget; a secret with `+` or `%` differs, so both readings are tried.
+fn credentials(call: &Call<'_>, form: &HashMap<String, String>) -> Vec<(String, Secret)> {
     let decode =
-        |text: &str| percent_encoding::percent_decode_str(&text.replace('+', "%20")).decode_utf8_lossy().into_owned();
-    if let Some(basic) = get(&call.request.headers, "authorization").and_then(|header| header.strip_prefix("Basic ")) {
-        let pair = String::from_utf8(digest::from_base64(basic)?).ok()?;
-        let (id, secret) = pair.split_once(':')?;
-        return Some((decode(id), Secret::new(decode(secret))));
+        |text: &str| percent_encoding::percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
+    let basic = get(&call.request.headers, "authorization").and_then(|header| header.strip_prefix("Basic "));
+    if let Some(basic) = basic {
+        let pair = digest::from_base64(basic).and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+        let Some((id, secret)) = pair.split_once(':') else { return Vec::new() };
+        return vec![(decode(id), Secret::new(decode(secret))), (id.to_owned(), Secret::new(secret))];
     }
-    Some((form.get("client_id")?.clone(), Secret::new(form.get("client_secret")?.clone())))
+    let pair = form.get("client_id").zip(form.get("client_secret"));
+    pair.map(|(id, secret)| (id.clone(), Secret::new(secret.clone()))).into_iter().collect()
 }
 
 /// The scopes of a client, if this is its secret.

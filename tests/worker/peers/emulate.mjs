@@ -20,7 +20,7 @@ const SERVICES = {
     }),
     endpoints: (url) => ({ authorize_url: `${url}/login/oauth/authorize`, token_url: `${url}/login/oauth/access_token`, api_base: url }),
     token: "/login/oauth/access_token",
-    open: ["/login/", "/settings/"],
+    open: ["/login/", "/settings/", "/_emulate/"],
     refuse: () => [401, { message: "Bad credentials", documentation_url: "https://docs.github.com/rest" }],
   },
   google: {
@@ -34,7 +34,7 @@ const SERVICES = {
     }),
     endpoints: (url) => ({ authorize_url: `${url}/o/oauth2/v2/auth`, token_url: `${url}/oauth2/token`, revoke_url: `${url}/oauth2/revoke`, api_base: url }),
     token: "/oauth2/token",
-    open: ["/o/oauth2/", "/oauth2/token", "/oauth2/revoke"],
+    open: ["/o/oauth2/", "/oauth2/token", "/oauth2/revoke", "/_emulate/"],
     // What the emulator lacks, from what it knows of the user.
     lacks: {
       "/drive/v3/about": (user) => ({ user: { displayName: user.name, emailAddress: user.email, permissionId: user.sub } }),
@@ -54,7 +54,7 @@ const SERVICES = {
     }),
     endpoints: (url) => ({ authorize_url: `${url}/oauth/v2/authorize`, token_url: `${url}/api/oauth.v2.access`, revoke_url: `${url}/api/auth.revoke`, api_base: `${url}/api` }),
     token: "/api/oauth.v2.access",
-    open: ["/oauth/", "/api/oauth.v2.access"],
+    open: ["/oauth/", "/api/oauth.v2.access", "/_emulate/"],
     postOnly: true,
     refuse: () => [200, { ok: false, error: "invalid_auth" }],
   },
