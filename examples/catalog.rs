@@ -60,7 +60,14 @@ fn described(connector: &Connector, tool: &Tool, name: String, call: &Call, own:
         ("method".to_owned(), json!(call.method)),
         ("url".to_owned(), json!(url)),
         ("query".to_owned(), json!(query)),
-        ("body".to_owned(), json!(if call.graphql.is_empty() { names(&body) } else { Vec::new() })),
+        (
+            "body".to_owned(),
+            json!(if call.graphql.is_empty() {
+                names(&body)
+            } else {
+                vec!["query".to_owned(), "variables".to_owned()]
+            }),
+        ),
         ("headers".to_owned(), json!(headers)),
         ("scopes".to_owned(), json!(tool.scopes.0)),
     ]);

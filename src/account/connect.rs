@@ -119,7 +119,7 @@ impl Object {
     pub(super) async fn open(&self, ticket: &str) -> Result<Reply> {
         let (account, link) = self.find_link(ticket)?;
         let connection = self.connection(&account).await?;
-        let scopes = asked_scopes(&connection, &link.more_scopes);
+        let scopes = asked_scopes(&account, &connection, &link.more_scopes);
         Ok(Reply::Consent { connection_name: account.connection_name, scopes })
     }
 
@@ -132,7 +132,7 @@ impl Object {
         };
         let state = ticket::issue(Purpose::State, &account.id, &self.world.keys, self.now(), &*self.world.random);
         let verifier = oauth2.pkce.then(|| authorize::verifier(&*self.world.random));
-        let scopes = asked_scopes(&connection, &link.more_scopes);
+        let scopes = asked_scopes(&account, &connection, &link.more_scopes);
         let url = authorize::url(&Authorize {
             oauth2,
             url: target.authorize_url()?,
@@ -395,8 +395,8 @@ impl Object {
             .await
             .map_err(|_| failed(format!("{name} did not answer who this account is")))?;
         let body: Value = serde_json::from_slice(response.body.bytes()).unwrap_or_default();
-        if !(200..300).contains(&response.status) {
-            return Err(failed(format!("{name} answered {} when asked who this account is", response.status)));
+        if let Some(error) = crate::tool::response::failure(target.connector, &response, &body, self.now()) {
+            return Err(failed(format!("asked who this account is, {}", error.message)));
         }
         let found: BTreeMap<String, String> = lookup
             .save
@@ -448,9 +448,15 @@ fn expiry(record: &str) -> Option<Millis> {
     serde_json::from_str::<Value>(record).ok()?.get("expires_at")?.as_u64()
 }
 
-fn asked_scopes(connection: &Connection, more: &[String]) -> Vec<String> {
+/// The connection's scopes. A link that asks for one more also asks for all the account has, so that nothing is lost.
+fn asked_scopes(account: &Account, connection: &Connection, more: &[String]) -> Vec<String> {
     let mut scopes = connection.asked_scopes();
-    scopes.extend(more.iter().filter(|scope| !connection.asked_scopes().contains(scope)).cloned());
+    let kept: &[String] = if more.is_empty() { &[] } else { &account.scopes };
+    for scope in kept.iter().chain(more) {
+        if !scopes.contains(scope) {
+            scopes.push(scope.clone());
+        }
+    }
     scopes
 }
 

@@ -99,8 +99,8 @@ mod tests {
             window.take(at, PER, 1);
         }
         let at = window.free_at(30_000, 3, PER, 1);
-        assert_eq!(window.free(at - 1, 3, PER), 0);
-        assert!(window.free(at, 3, PER) >= 1);
+        assert_eq!(window.clone().free(at - 1, 3, PER), 0);
+        assert!(window.clone().free(at, 3, PER) >= 1);
         window.give_back(1);
         assert_eq!(window.free(at - 1, 3, PER), 1);
     }

@@ -106,7 +106,7 @@ impl Running<'_> {
             let response = self.send(Some(&step.call), &saved, &fresh).await?;
             let body = response::body(&response);
             if let Some(error) = response::failure(self.execution.used.connector, &response, &body, self.app.now()) {
-                return Err(error);
+                return Err(masked(response::with_scopes(error, tool), &self.leased));
             }
             for (name, at) in step.save.iter() {
                 if let Some(value) = json::find(&body, at) {

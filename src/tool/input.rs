@@ -31,6 +31,11 @@ pub fn check(tool: &Tool, input: Value) -> Result<Map<String, Value>> {
             }
         }
     }
+    // Page numbers are numbers to some callers; a cursor is text.
+    if let Some(Value::Number(number)) = fields.get("cursor").filter(|_| tool.page.is_some()) {
+        let text = number.to_string();
+        fields.insert("cursor".into(), Value::String(text));
+    }
     // Language models write null for what they leave out.
     fields.retain(|_, value| !value.is_null());
     let schema: Value =

@@ -5,8 +5,11 @@ use crate::digest;
 use crate::error::{Error, Result};
 use serde_json::Value;
 
-/// Writes a message from its parts (`connectors/README.md`). `boundary` must be fresh and not occur in the text.
-pub fn write(parts: &Value, boundary: &str) -> Result<String> {
+/// What stands between parts. All of them are base64, which has no `-`, so this never occurs inside one.
+const BOUNDARY: &str = "valetkey";
+
+/// Writes a message from its parts (`connectors/README.md`).
+pub fn write(parts: &Value) -> Result<String> {
     let mut out = String::new();
     for (name, key) in [("From", "from"), ("To", "to"), ("Cc", "cc"), ("Bcc", "bcc"), ("Reply-To", "reply_to")] {
         if let Some(addresses) = addresses(&parts[key])? {
@@ -22,7 +25,7 @@ pub fn write(parts: &Value, boundary: &str) -> Result<String> {
         }
     }
     out.push_str("MIME-Version: 1.0\r\n");
-    out.push_str(&body(parts, boundary)?);
+    out.push_str(&body(parts)?);
     Ok(out)
 }
 
@@ -30,7 +33,7 @@ fn text(parts: &Value, key: &str) -> Option<String> {
     parts[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
-fn body(parts: &Value, boundary: &str) -> Result<String> {
+fn body(parts: &Value) -> Result<String> {
     let is_html = parts["content_type"].as_str().is_some_and(|kind| kind.contains("html"));
     let whole = text(parts, "body");
     let (plain, html) = if is_html {
@@ -40,7 +43,7 @@ fn body(parts: &Value, boundary: &str) -> Result<String> {
     };
     let content = match (plain, html) {
         (Some(plain), Some(html)) => {
-            let inner = format!("{boundary}-alt");
+            let inner = format!("{BOUNDARY}-alt");
             let pieces = [leaf("text/plain; charset=UTF-8", &plain), leaf("text/html; charset=UTF-8", &html)];
             multi("alternative", &inner, &pieces)
         }
@@ -52,7 +55,7 @@ fn body(parts: &Value, boundary: &str) -> Result<String> {
     for attachment in attachments {
         pieces.push(attach(attachment)?);
     }
-    Ok(multi("mixed", boundary, &pieces))
+    Ok(multi("mixed", BOUNDARY, &pieces))
 }
 
 fn leaf(kind: &str, text: &str) -> String {
@@ -196,11 +199,9 @@ mod tests {
 
     #[test]
     fn a_plain_message() {
-        let message = write(
-            &json!({ "to": "Jo <jo@example.com>, al@example.com", "subject": "Hi", "body": "Hello\nthere" }),
-            "b",
-        )
-        .unwrap();
+        let message =
+            write(&json!({ "to": "Jo <jo@example.com>, al@example.com", "subject": "Hi", "body": "Hello\nthere" }))
+                .unwrap();
         assert_eq!(
             message,
             "To: \"Jo\" <jo@example.com>,\r\n al@example.com\r\nSubject: Hi\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=UTF-8\r\nContent-Transfer-Encoding: base64\r\n\r\nSGVsbG8NCnRoZXJl"
@@ -212,15 +213,15 @@ mod tests {
         let parts = json!({ "to": ["Zoë <zoe@example.com>"], "subject": "Grüße", "body": "<b>hi</b>", "text": "hi",
             "content_type": "text/html", "in_reply_to": "<1@x>", "references": "<0@x> <1@x>",
             "attachments": [{ "file_name": "é.txt", "mime_type": "text/plain", "content_base64": "aGk=" }] });
-        let message = write(&parts, "b").unwrap();
+        let message = write(&parts).unwrap();
         for wanted in [
             "To: =?UTF-8?B?Wm/Dqw==?= <zoe@example.com>\r\n",
             "Subject: =?UTF-8?B?R3LDvMOfZQ==?=\r\n",
             "In-Reply-To: <1@x>\r\nReferences: <0@x> <1@x>\r\n",
-            "Content-Type: multipart/mixed; boundary=\"b\"",
-            "Content-Type: multipart/alternative; boundary=\"b-alt\"",
+            "Content-Type: multipart/mixed; boundary=\"valetkey\"",
+            "Content-Type: multipart/alternative; boundary=\"valetkey-alt\"",
             "filename*=UTF-8''%C3%A9%2Etxt",
-            "\r\n--b--\r\n",
+            "\r\n--valetkey--\r\n",
         ] {
             assert!(message.contains(wanted), "{wanted} in\n{message}");
         }
@@ -234,7 +235,7 @@ mod tests {
             json!({ "to": "nonsense" }),
             json!({ "to": "a@example.com", "attachments": [{ "content_base64": "%" }] }),
         ] {
-            assert!(write(&parts, "b").is_err());
+            assert!(write(&parts).is_err());
         }
     }
 }

@@ -21,7 +21,7 @@ pub struct Values<'a> {
     pub input: &'a Map<String, Value>,
     /// What steps before saved.
     pub saved: &'a Map<String, Value>,
-    /// A fresh text for boundaries and `{uuid}`.
+    /// What `{uuid}` is.
     pub fresh: &'a str,
     /// Where the request goes.
     pub target: Target<'a>,
@@ -122,12 +122,14 @@ fn finish(call: &Call, tool: &Tool, values: &Values<'_>, mut parts: Parts, timeo
     let template = filled(call.body, &value)?;
     if call.graphql.is_empty() {
         if let Some(mut fixed) = template {
-            json::merge(&mut fixed, std::mem::take(&mut parts.body));
+            if !parts.body.is_null() {
+                json::merge(&mut fixed, std::mem::take(&mut parts.body));
+            }
             parts.body = fixed;
         }
         if let Some(message) = &call.message {
             let pieces = filled(message.parts, &value)?.unwrap_or_default();
-            let text = mime::write(&pieces, &boundary(values))?;
+            let text = mime::write(&pieces)?;
             json::place(&mut parts.body, message.at, Value::String(digest::base64url(text.as_bytes())));
         }
         write_body(call, tool, values, parts.body, &mut request)?;
@@ -139,7 +141,6 @@ fn finish(call: &Call, tool: &Tool, values: &Values<'_>, mut parts: Parts, timeo
     Ok(request)
 }
 
-/// An absent value leaves an object in place of null when merged over a template.
 fn filled(template: &str, value: &dyn Fn(&str) -> Option<Value>) -> Result<Option<Value>> {
     if template.is_empty() {
         return Ok(None);
@@ -209,11 +210,11 @@ fn write_body(call: &Call, tool: &Tool, values: &Values<'_>, body: Value, reques
         (BodyEncoding::RelatedBody, bytes) => {
             let body = if body.is_null() { json!({}) } else { body };
             let bytes = bytes.ok_or_else(|| nothing_to_send(tool))?;
-            let (kind, text) = multipart::related(&body, &bytes, &boundary(values));
+            let (kind, text) = multipart::related(&body, &bytes);
             set(request, &kind, text);
         }
         (BodyEncoding::FormDataBody, bytes) => {
-            let (kind, text) = multipart::form_data(&fields(&body), bytes.as_ref(), &boundary(values));
+            let (kind, text) = multipart::form_data(&fields(&body), bytes.as_ref());
             set(request, &kind, text);
         }
     }
@@ -257,10 +258,6 @@ fn content(call: &Call, tool: &Tool, values: &Values<'_>) -> Result<Option<Bytes
         field: content.field.to_owned(),
         file_name: text(content.file_name).unwrap_or_else(|| "file".into()),
     }))
-}
-
-fn boundary(values: &Values<'_>) -> String {
-    format!("valetkey{}", values.fresh.replace('-', ""))
 }
 
 /// Adds the account's credential.

@@ -51,7 +51,11 @@ pub fn read(
 }
 
 fn bytes(bytes: &[u8], kind: Option<&str>) -> Value {
-    json!({ "content_base64": digest::base64(bytes), "mime_type": kind, "size_bytes": bytes.len() })
+    let mut data = json!({ "content_base64": digest::base64(bytes), "size_bytes": bytes.len() });
+    if let Some(kind) = kind {
+        data["mime_type"] = json!(kind);
+    }
+    data
 }
 
 /// Callers always get an object: a list or a scalar is put under the name it had.
@@ -71,7 +75,8 @@ pub fn body(response: &Response) -> Value {
     serde_json::from_slice(response.body.bytes()).unwrap_or_default()
 }
 
-fn with_scopes(error: Error, tool: &Tool) -> Error {
+/// Names the tool's scopes on a failure that lacks one.
+pub fn with_scopes(error: Error, tool: &Tool) -> Error {
     if error.code != Code::InsufficientScope {
         return error;
     }

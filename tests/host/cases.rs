@@ -9,7 +9,7 @@ use std::path::Path;
 use valetkey::access::{Named, find};
 use valetkey::account::snapshot::{self, Row, Snapshot};
 use valetkey::account::{Reason, Status};
-use valetkey::ports::{Body, Request, Response, Store};
+use valetkey::ports::{Body, Request, Response, Storage, Store};
 use valetkey::secret::Secret;
 use valetkey::tool::execute;
 use valetkey::{catalog, connection, digest};
@@ -137,7 +137,7 @@ async fn check(connector: &str, case: Case) -> Vec<String> {
             if let Some(error) = &case.error {
                 problems.push(format!("expected the error {error:?}, got {}", outcome.data));
             }
-            if let Some(result) = case.result.filter(|result| *result != outcome.data) {
+            if let Some(result) = case.result.filter(|result| !same(result, &outcome.data)) {
                 problems.push(format!("result is {}\n    expected {result}", outcome.data));
             }
             if case.next_cursor != outcome.next_cursor
@@ -155,6 +155,23 @@ async fn check(connector: &str, case: Case) -> Vec<String> {
         }
     }
     problems
+}
+
+/// Callers always get an object, so a list stands under a name; a case may write the list alone.
+fn same(expected: &Value, data: &Value) -> bool {
+    let alone = data.as_object().filter(|fields| fields.len() == 1 && !expected.is_object());
+    expected == data || alone.and_then(|fields| fields.values().next()) == Some(expected)
+}
+
+/// A fresh UUID is `{uuid}` to a case.
+fn without_uuids(value: Value) -> Value {
+    let is_uuid = |text: &str| text.len() == 36 && text.split('-').map(str::len).eq([8, 4, 4, 4, 12]);
+    match value {
+        Value::String(text) if is_uuid(&text) => json!("{uuid}"),
+        Value::Array(items) => items.into_iter().map(without_uuids).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, without_uuids(value))).collect(),
+        other => other,
+    }
 }
 
 fn compare_error(expected: &Map<String, Value>, object: &Value, problems: &mut Vec<String>) {
@@ -199,6 +216,14 @@ async fn account(world: &Deployment, connector: &str, variables: &BTreeMap<Strin
         stale_at: None,
         renew_at: None,
     };
+    // The account itself knows a token that cannot be renewed, for cases in which the provider refuses it.
+    let account = json!({ "v": 1, "id": id, "connection_id": id.connection_id(), "connection_name": connector,
+        "connector": connector, "identifier": "user", "status": "ACTIVE", "status_reason": "connected", "label": null,
+        "external_id": null, "variables": variables, "scopes": [], "user_verify_url": null, "created_at": NOW,
+        "updated_at": NOW, "connected_at": NOW, "last_used_at": null,
+        "tokens": { "access": snapshot.access, "refresh": null, "previous_refresh": null, "obtained_at": NOW, "expires_at": null } });
+    let (_, storage) = world.objects.object(id.as_str());
+    storage.put("account", &account.to_string());
     let value = serde_json::to_string(&snapshot).unwrap();
     world.snapshots.put(&snapshot::key(id.as_str()), &value, None).await.unwrap();
     Named { id: Some(id.to_string()), ..Named::default() }
@@ -236,7 +261,7 @@ fn compare(sends: &Sends, request: &Request, graphql: &str, problems: &mut Vec<S
         differ("variables", &body["variables"], variables);
         differ("document", &body["query"], &json!(graphql));
     } else if let Some(json) = &sends.json {
-        differ("body", &body, json);
+        differ("body", &without_uuids(body), json);
     } else if let Some(form) = &sends.form {
         let wanted: Map<_, _> = form.iter().map(|(name, value)| (name.clone(), texts(value))).collect();
         differ("form", &Value::Object(pairs(form_urlencoded::parse(&bytes).into_owned())), &Value::Object(wanted));
