@@ -57,7 +57,7 @@ pub async fn find(app: &App, named: &Named, provider: Option<&str>) -> Result<Us
             let name = named.connection.as_deref().or(provider);
             let name = name.ok_or_else(|| Error::invalid("connection_name is missing"))?;
             let known = app.connection(name).await?;
-            (known.account_id(identifier), known)
+            (known.account_id(identifier, &app.keys)?, known)
         }
         (None, None) => {
             return Err(Error::invalid("name the account: connected_account_id, or connection_name and identifier"));
@@ -120,7 +120,7 @@ fn keep(app: &App, id: &AccountId, snapshot: Snapshot, at: Millis) -> Option<Rc<
 fn renew_later(app: &App, id: &AccountId) {
     let (accounts, id) = (app.accounts.clone(), id.clone());
     // What comes of it is in the account; a failure shows when the token has ended.
-    let work = async move { accounts.ask(&id, Command::Renew).await.map_or((), |_| ()) };
+    let work = async move { accounts.ask(&id, Command::Nudge).await.map_or((), |_| ()) };
     app.background.spawn(work.boxed_local());
 }
 

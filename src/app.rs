@@ -14,7 +14,7 @@ use crate::ports::{Clock, Http, Millis, Random, Store, random};
 use crate::secret::Secret;
 use async_trait::async_trait;
 use futures_util::future::LocalBoxFuture;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -81,11 +81,11 @@ pub struct Isolate {
     pub leases: Leases,
 }
 
-/// A connection and the key its account ids are made with.
+/// A connection and, once it was needed, the key its account ids are made with.
 pub struct Known {
     /// The connection.
     pub connection: Connection,
-    salt: Vec<u8>,
+    salt: OnceCell<Vec<u8>>,
 }
 
 /// An account and its token, opened.
@@ -98,8 +98,15 @@ pub struct Leased {
 
 impl Known {
     /// The id of the account with this identifier.
-    pub fn account_id(&self, identifier: &str) -> AccountId {
-        AccountId::derive(&self.connection.id, &self.salt, identifier)
+    pub fn account_id(&self, identifier: &str, keys: &Keys) -> Result<AccountId> {
+        let salt = match self.salt.get() {
+            Some(salt) => salt,
+            None => {
+                let salt = self.connection.open_salt(keys)?;
+                self.salt.get_or_init(|| salt)
+            }
+        };
+        Ok(AccountId::derive(&self.connection.id, salt, identifier))
     }
 }
 
@@ -126,7 +133,7 @@ impl App {
             return Err(connection::not_found(name));
         }
         let connection = connection::load(&*self.config, name).await?;
-        let known = Rc::new(Known { salt: connection.open_salt(&self.keys)?, connection });
+        let known = Rc::new(Known { connection, salt: OnceCell::new() });
         remember(&self.isolate.connections, name.to_owned(), now, known.clone());
         Ok(known)
     }

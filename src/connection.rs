@@ -1,5 +1,6 @@
 //! Connections: an operator's configuration of a connector. Kept in KV, since they are written seldom.
 
+use crate::catalog::model::ClientAuth;
 use crate::catalog::{self, Connector};
 use crate::code::Code;
 use crate::digest;
@@ -105,6 +106,19 @@ impl Connection {
         self.client_secret = Some(keys.seal(&format!("{}/client_secret", self.id), secret, source));
     }
 
+    /// Seals again what an older key sealed.
+    pub fn reseal(&mut self, keys: &Keys, source: &dyn Random) -> Result<()> {
+        if self.client_secret.as_ref().is_some_and(|sealed| keys.is_outdated(sealed)) {
+            let secret = self.open_client_secret(keys)?;
+            self.set_client_secret(&secret, keys, source);
+        }
+        if keys.is_outdated(&self.salt) {
+            let context = format!("{}/salt", self.id);
+            self.salt = keys.seal(&context, &keys.open(&context, &self.salt)?, source);
+        }
+        Ok(())
+    }
+
     /// The key that account ids are made with.
     pub fn open_salt(&self, keys: &Keys) -> Result<Vec<u8>> {
         let salt = keys.open(&format!("{}/salt", self.id), &self.salt)?;
@@ -129,6 +143,10 @@ impl Connection {
         };
         if connector.auth.oauth2.is_some() && self.client_id.is_empty() {
             problem("client_id", format!("{} needs an OAuth client id", connector.name));
+        }
+        let public = connector.auth.oauth2.as_ref().is_none_or(|oauth2| oauth2.client_auth == ClientAuth::ClientNone);
+        if !public && self.client_secret.is_none() {
+            problem("client_secret", format!("{} needs an OAuth client secret", connector.name));
         }
         if let (Some(oauth2), Some(scopes)) = (&connector.auth.oauth2, &self.scopes) {
             let separator = oauth2.scope_separator.chars().next().unwrap_or(' ');

@@ -89,8 +89,10 @@ pub enum Command {
     Lease { rejected: Option<String>, for_at_least: Millis },
     /// As `Lease`, with the refresh token if asked, noted in the audit trail.
     Read { by: String, with_refresh_token: bool },
-    /// Renew now.
+    /// Renew now, whatever the expiry.
     Renew,
+    /// Do what is due: renew if it is time to.
+    Nudge,
     /// Revoke and forget.
     Disconnect,
     /// Claim an idempotency key.
@@ -118,7 +120,7 @@ pub enum Reply {
     /// Connected, or waiting for verification.
     Finished { snapshot: Box<Snapshot>, verify_at: Option<String> },
     /// Verified.
-    Verified { snapshot: Box<Snapshot>, url: Option<String> },
+    Verified { snapshot: Box<Snapshot> },
     /// Tokens, opened, for callers that may see them.
     Tokens { snapshot: Box<Snapshot>, refresh_token: Option<Secret>, variables: Variables },
     /// Disconnected.

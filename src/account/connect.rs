@@ -49,7 +49,6 @@ struct Flow {
 #[derive(Serialize, Deserialize)]
 struct Pending {
     ticket: String,
-    verify: Verify,
     tokens: Tokens,
     scopes: Vec<String>,
     variables: Variables,
@@ -294,8 +293,7 @@ impl Object {
         let ticket =
             ticket::issue(Purpose::Verification, &account.id, &self.world.keys, self.now(), &*self.world.random);
         let expires_at = self.now() + Purpose::Verification.lifetime();
-        let pending =
-            Pending { ticket: digest::hash(&ticket), verify: verify.clone(), tokens, scopes, variables, expires_at };
+        let pending = Pending { ticket: digest::hash(&ticket), tokens, scopes, variables, expires_at };
         self.put(PENDING, &pending);
         // An account that works goes on working with what it has until the new consent is confirmed.
         if account.status != Status::Active {
@@ -340,7 +338,7 @@ impl Object {
         self.activate(&mut account, pending.tokens, pending.scopes, pending.variables);
         self.note("connected", account.label.clone());
         self.publish().await;
-        Ok(Reply::Verified { snapshot: Box::new(Snapshot::of(&account)), url: Some(pending.verify.url) })
+        Ok(Reply::Verified { snapshot: Box::new(Snapshot::of(&account)) })
     }
 
     /// Keeps why connecting failed, on an account that does not work anyway; one that works is left as it is.

@@ -40,12 +40,35 @@ impl Object {
         }
         let mut account = self.usable()?;
         account.last_used_at = Some(self.now());
+        self.reseal(&mut account)?;
         let unpublished = account.unpublished;
         self.put(super::object::ACCOUNT, &account);
         if unpublished {
             self.publish().await;
         }
         Ok(account)
+    }
+
+    /// Seals again what an older key sealed, so that keys can be rotated while accounts are in use.
+    fn reseal(&self, account: &mut Account) -> Result<()> {
+        let Some(mut tokens) = account.tokens.clone() else { return Ok(()) };
+        let fields = [
+            ("access", Some(&mut tokens.access)),
+            ("refresh", tokens.refresh.as_mut()),
+            ("previous_refresh", tokens.previous_refresh.as_mut()),
+        ];
+        let mut changed = false;
+        for (field, sealed) in fields.into_iter().filter_map(|(field, sealed)| Some((field, sealed?))) {
+            if self.world.keys.is_outdated(sealed) {
+                *sealed = self.seal(account, field, &self.open_sealed(account, field, sealed)?);
+                changed = true;
+            }
+        }
+        if changed {
+            account.tokens = Some(tokens);
+            account.unpublished = true;
+        }
+        Ok(())
     }
 
     fn usable(&self) -> Result<Account> {
@@ -81,8 +104,8 @@ impl Object {
             Some(sealed) => Some(self.open_sealed(&account, "refresh", sealed)?),
             None => None,
         };
-        let what = if refresh_token.is_some() { "tokens_exported" } else { "token_read" };
-        self.note(what, Some(format!("by {by}")));
+        let also = if refresh_token.is_some() { ", with the refresh token" } else { "" };
+        self.note("token_read", Some(format!("by {by}{also}")));
         let snapshot = Box::new(Snapshot::of(&account));
         Ok(Reply::Tokens { snapshot, refresh_token, variables: account.variables })
     }

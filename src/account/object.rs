@@ -77,6 +77,14 @@ impl Object {
             Command::Lease { rejected, for_at_least } => self.lease(rejected, for_at_least).await,
             Command::Read { by, with_refresh_token } => self.read(&by, with_refresh_token).await,
             Command::Renew => self.renew_now().await,
+            Command::Nudge => {
+                if let Some(mut account) = self.find() {
+                    account.last_used_at = Some(self.now());
+                    self.put(ACCOUNT, &account);
+                }
+                self.wake().await;
+                Ok(Reply::Done)
+            }
             Command::Disconnect => self.disconnect().await,
             Command::Claim { key, request } => self.claim(&key, &request),
             Command::Settle { key, answer } => self.settle(&key, answer),
@@ -90,6 +98,8 @@ impl Object {
         if account.unpublished {
             self.publish().await;
         }
+        // Read again: while KV was written a call may have renewed the token.
+        let Some(account) = self.find() else { return };
         if self.renewal_due(&account).is_some_and(|at| self.now() >= at) {
             // The outcome is stored; nobody waits for it here.
             let _ = self.renew().await;

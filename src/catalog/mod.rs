@@ -14,7 +14,7 @@ mod format;
 #[cfg(test)]
 mod schema;
 
-#[expect(clippy::wildcard_imports, reason = "the generated table names nearly every type of the model")]
+#[expect(clippy::wildcard_imports, clippy::enum_glob_use, clippy::unreadable_literal, reason = "the generated table names nearly every type of the model")]
 mod table {
     use super::model::{
         Answer::*, BodyEncoding::*, ClientAuth::*, Effect::*, Encode::*, LimitScope::*, PageStyle::*, Place::*,

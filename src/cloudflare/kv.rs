@@ -38,6 +38,8 @@ impl Store for Kv {
     async fn put(&self, key: &str, value: &str, metadata: Option<&str>) -> Result<()> {
         let mut put = self.store.put(key, value).map_err(|error| self.failed(&error))?;
         if let Some(metadata) = metadata {
+            // As JSON, not as text with JSON inside: that would escape every quote twice, and 1024 bytes are few.
+            let metadata: serde_json::Value = serde_json::from_str(metadata).unwrap_or_default();
             put = put.metadata(metadata).map_err(|error| self.failed(&error))?;
         }
         put.execute().await.map_err(|error| self.failed(&error))
@@ -54,7 +56,7 @@ impl Store for Kv {
         }
         let listed = list.execute().await.map_err(|error| self.failed(&error))?;
         let keys = listed.keys.into_iter().map(|key| {
-            let metadata = key.metadata.and_then(|value| value.as_str().map(str::to_owned));
+            let metadata = key.metadata.map(|value| value.to_string());
             (key.name, metadata)
         });
         Ok(Page {

@@ -1,6 +1,5 @@
 //! Logs: one JSON object a line, which Workers Logs indexes. Never a header, a query, a body or a message of a provider.
 
-use crate::ports::{Response, get};
 use serde_json::{Map, Value, json};
 use worker::{Env, console_error, console_log};
 
@@ -17,15 +16,14 @@ pub fn line(level: &str, event: &str, fields: &[(&str, Value)]) {
 }
 
 /// One line for a request.
-pub fn request(method: &str, path: &str, response: &Response) {
-    let id = get(&response.headers, "x-request-id").unwrap_or_default();
+pub fn request(method: &str, path: &str, id: &str, status: u16) {
     let fields = [
         ("http.method", json!(method)),
         ("http.route", json!(route(path))),
-        ("http.status", json!(response.status)),
+        ("http.status", json!(status)),
         ("request.id", json!(id)),
     ];
-    line(if response.status >= 500 { "error" } else { "info" }, "request", &fields);
+    line(if status >= 500 { "error" } else { "info" }, "request", &fields);
 }
 
 /// Whether every request gets a line, not only failures of ours: `LOG_LEVEL = "info"`.

@@ -13,10 +13,11 @@ mod sqlite;
 
 use crate::account::object::World;
 use crate::app::{App, Isolate};
+use crate::digest;
 use crate::error::{Error, Result as Outcome};
 use crate::http::{self, respond_with_error};
 use crate::keys::Keys;
-use crate::ports::{Body, Request};
+use crate::ports::{Body, Request, Response, random};
 use background::WaitUntil;
 use fetch::Fetcher;
 use futures_util::FutureExt;
@@ -41,11 +42,17 @@ fn start() {
 
 #[event(fetch)]
 async fn fetch(request: worker::Request, env: Env, context: Context) -> worker::Result<worker::Response> {
+    let (method, url) = (request.inner().method(), request.inner().url());
+    let base = settings::base_url(&env, &url);
+    let id = format!("req_{}", digest::base32(&random::<15>(&SystemRandom)));
     // A panic is this request's alone: the build unwinds, and what was stored is stored.
-    match AssertUnwindSafe(answer(request, &env, context)).catch_unwind().await {
-        Ok(response) => response,
-        Err(_) => fetch::to_worker(respond_with_error(&panicked(), "")),
+    let outcome = AssertUnwindSafe(answer(request, url.clone(), &base, &env, context)).catch_unwind().await;
+    let outcome = outcome.unwrap_or_else(|_| Err(panicked()));
+    let response = outcome.unwrap_or_else(|error| respond_with_error(&error, &base)).with_header("x-request-id", &id);
+    if response.status >= 500 || log::is_verbose(&env) {
+        log::request(&method, log::path(&url), &id, response.status);
     }
+    fetch::to_worker(response)
 }
 
 fn panicked() -> Error {
@@ -53,27 +60,13 @@ fn panicked() -> Error {
     Error::internal("something broke inside valetkey; the log of the Worker says where")
 }
 
-async fn answer(request: worker::Request, env: &Env, context: Context) -> worker::Result<worker::Response> {
-    let url = request.inner().url();
-    let base = settings::base_url(env, &url);
-    let app = match app(env, context, base.clone()) {
-        Ok(app) => app,
-        Err(error) => return fetch::to_worker(respond_with_error(&error, &base)),
-    };
+async fn answer(request: worker::Request, url: String, base: &str, env: &Env, context: Context) -> Outcome<Response> {
+    let app = app(env, context, base.to_owned())?;
     #[cfg(feature = "fault-injection")]
-    if let Some(response) = objects::injected_fault(env, &url).await {
-        return response;
+    if let Some(error) = objects::injected_fault(env, &url).await {
+        return Err(error);
     }
-    let request = match read(request, url).await {
-        Ok(request) => request,
-        Err(error) => return fetch::to_worker(respond_with_error(&error, &base)),
-    };
-    let (method, path) = (request.method.clone(), log::path(&request.url).to_owned());
-    let response = http::handle(&app, request).await;
-    if response.status >= 500 || log::is_verbose(env) {
-        log::request(&method, &path, &response);
-    }
-    fetch::to_worker(response)
+    Ok(http::handle(&app, read(request, url).await?).await)
 }
 
 /// The request in the domain's terms. Bodies are read here, up to what their route takes, or handed on as a stream.

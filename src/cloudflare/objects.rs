@@ -130,17 +130,16 @@ pub fn panic_if_asked(question: &str) {
     }
 }
 
-/// `/__fault/account-panic?name=…` and `/__fault/limiter-panic?name=…`: a panic inside an object.
+/// `POST /__fault/account-panic?id=…` and `POST /__fault/limiter-panic`: a panic inside an object.
 #[cfg(feature = "fault-injection")]
-pub async fn injected_fault(env: &Env, url: &str) -> Option<worker::Result<worker::Response>> {
-    let (path, name) = url.split_once("?name=")?;
-    let binding = match super::log::path(path) {
+pub async fn injected_fault(env: &Env, url: &str) -> Option<Error> {
+    let binding = match super::log::path(url) {
         "/__fault/account-panic" => "ACCOUNT",
         "/__fault/limiter-panic" => "RATE_LIMITER",
         _ => return None,
     };
+    let name = url.split_once("?id=").map_or("any", |(_, id)| id);
     let namespace = namespace(env, binding).ok()?;
     let outcome: Result<()> = ask(&namespace, name, &"panic", ACCOUNT_DEADLINE, false).await;
-    let error = outcome.err()?;
-    Some(super::fetch::to_worker(crate::http::respond_with_error(&error, "")))
+    outcome.err()
 }

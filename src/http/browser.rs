@@ -124,3 +124,9 @@ pub async fn callback(call: &Call<'_>, connection: &str) -> Result<Response> {
         _ => Err(unexpected()),
     }
 }
+
+/// Where an operator's backend sends the browser after it confirmed who connected.
+pub fn connected(connector: &str) -> Result<Response> {
+    let connector = catalog::find_connector(connector).ok_or_else(|| super::api::providers::no_provider(connector))?;
+    Ok(pages::connected(connector.name, None))
+}

@@ -21,6 +21,9 @@ pub use error::respond as respond_with_error;
 const SAFE_HEADERS: [(&str, &str); 3] =
     [("x-content-type-options", "nosniff"), ("referrer-policy", "no-referrer"), ("cache-control", "no-store")];
 
+/// Purpose of the signature on a page token.
+const PAGE: &str = "page";
+
 /// A request as handlers see it.
 pub struct Call<'a> {
     app: &'a App,
@@ -43,7 +46,6 @@ pub fn largest_body(path: &str) -> usize {
 /// Answers a request.
 pub async fn handle(app: &App, request: Request) -> Response {
     let (path, query) = split(&request.url);
-    let request_id = app.fresh_id("req");
     let call = Call { app, method: &request.method, path, query: Query::parse(query), request: &request };
     let mut response = match route(&call).await {
         Ok(response) => response,
@@ -55,7 +57,7 @@ pub async fn handle(app: &App, request: Request) -> Response {
             response = response.with_header(name, value);
         }
     }
-    response.with_header("x-request-id", &request_id)
+    response
 }
 
 fn is_page(path: &str) -> bool {
@@ -77,6 +79,7 @@ enum Route<'a> {
     OpenLink(&'a str),
     StartConsent(&'a str),
     Callback(&'a str),
+    Connected(&'a str),
     ListCallers,
     CreateCaller,
     DeleteCaller(&'a str),
@@ -109,6 +112,7 @@ fn find<'a>(method: &str, segments: &[&'a str]) -> Option<Route<'a>> {
         ("GET", ["connect", ticket]) => Route::OpenLink(ticket),
         ("POST", ["connect", ticket]) => Route::StartConsent(ticket),
         ("GET", ["callback", connection]) => Route::Callback(connection),
+        ("GET", ["connected", connector]) => Route::Connected(connector),
 
         ("GET", ["api", "v1", "callers"]) => Route::ListCallers,
         ("POST", ["api", "v1", "callers"]) => Route::CreateCaller,
@@ -150,6 +154,7 @@ async fn route(call: &Call<'_>) -> Result<Response> {
         Route::OpenLink(ticket) => browser::open(call, ticket).await,
         Route::StartConsent(ticket) => browser::start(call, ticket).await,
         Route::Callback(connection) => browser::callback(call, connection).await,
+        Route::Connected(connector) => browser::connected(connector),
         Route::ListCallers => callers::list(call).await,
         Route::CreateCaller => callers::create(call).await,
         Route::DeleteCaller(id) => callers::delete(call, id).await,
@@ -224,6 +229,24 @@ impl Call<'_> {
             grant.require(scopes[0])?;
         }
         Ok(Who { grant, connections })
+    }
+
+    /// Where a list goes on, from a page token of ours.
+    fn page_token(&self) -> Result<Option<String>> {
+        let Some(token) = self.query.get("page_token") else { return Ok(None) };
+        let read = || {
+            let (text, signature) = token.split_once('.')?;
+            self.app.keys.is_signed(PAGE, text, signature).then_some(())?;
+            String::from_utf8(crate::digest::from_base64(text)?).ok()
+        };
+        read().map(Some).ok_or_else(|| Error::invalid("page_token is not one this route gave"))
+    }
+
+    /// The page token for a cursor of the store.
+    fn next_page_token(&self, cursor: Option<String>) -> Option<String> {
+        let text = crate::digest::base64url(cursor?.as_bytes());
+        let signature = self.app.keys.sign(PAGE, &text);
+        Some(format!("{text}.{signature}"))
     }
 
     /// The body, read as JSON of a known form.

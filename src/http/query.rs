@@ -22,6 +22,14 @@ impl Query {
         names.iter().find_map(|name| self.get(name))
     }
 
+    /// Fails when there is a name that is none of these: a typo in a filter must not list everything.
+    pub fn only(&self, names: &[&str]) -> Result<()> {
+        match self.0.iter().find(|(name, _)| !names.contains(&name.as_str())) {
+            Some((name, _)) => Err(Error::invalid(format!("the query takes {}, and no `{name}`", names.join(", ")))),
+            None => Ok(()),
+        }
+    }
+
     /// A page size from 1 to `most`.
     pub fn page_size(&self, usual: u32, most: u32) -> Result<u32> {
         let Some(text) = self.get("page_size") else { return Ok(usual) };

@@ -20,6 +20,10 @@ struct Block {
     until: Millis,
 }
 
+/// A lease is at most this part of a limit: so much may lie unused in one isolate while another is refused. Small limits
+/// are not leased at all, and so are exact.
+const LEASED_SHARE: u32 = 50;
+
 /// The counters over their storage.
 pub struct Counters {
     clock: Rc<dyn Clock>,
@@ -66,7 +70,7 @@ impl Counters {
         for (want, window) in wants.iter().zip(&mut windows) {
             // Near the end of the limit leases shrink, so that isolates share what is left.
             let free = window.free(now, want.units, want.per);
-            let units = want.lease.min(free / 4).max(want.need);
+            let units = want.lease.min(free / 4).min(want.units / LEASED_SHARE).max(want.need);
             window.take(now, want.per, units);
             taken.push(units);
         }

@@ -1,7 +1,7 @@
 //! The arithmetic of one limit: never more than so many units in any period of that length.
 //!
-//! A period is cut into 60 slices. What was taken counts until the end of its slice has left the period, so the limit is
-//! never exceeded, and a unit comes back at most a sixtieth of a period late.
+//! What was taken within the same sixtieth of a period is remembered together, with the time of the last of it, and counts
+//! until a period after that time. So the limit is never exceeded, and a unit comes back at most a sixtieth of a period late.
 
 use crate::ports::Millis;
 use serde::{Deserialize, Serialize};
@@ -9,33 +9,34 @@ use std::collections::VecDeque;
 
 const SLICES: Millis = 60;
 
-/// What was taken in the last period: slice number and units, oldest first.
+/// What was taken in the last period: when the first and the last of a slice were, and its units; oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Window(VecDeque<(Millis, u32)>);
+pub struct Window(VecDeque<(Millis, Millis, u32)>);
 
 impl Window {
     /// Units free now.
     pub fn free(&mut self, now: Millis, units: u32, per: Millis) -> u32 {
-        let slice = slice(per);
-        while self.0.front().is_some_and(|(index, _)| (index + 1) * slice + per <= now) {
+        while self.0.front().is_some_and(|(_, last, _)| last + per <= now) {
             self.0.pop_front();
         }
-        let used: u64 = self.0.iter().map(|(_, used)| u64::from(*used)).sum();
+        let used: u64 = self.0.iter().map(|(.., used)| u64::from(*used)).sum();
         units.saturating_sub(u32::try_from(used).unwrap_or(u32::MAX))
     }
 
     /// Takes units that are free.
     pub fn take(&mut self, now: Millis, per: Millis, units: u32) {
-        let index = now / slice(per);
         match self.0.back_mut() {
-            Some((last, used)) if *last == index => *used += units,
-            _ => self.0.push_back((index, units)),
+            Some((first, last, used)) if now < *first + (per / SLICES).max(1) => {
+                *last = now.max(*last);
+                *used += units;
+            }
+            _ => self.0.push_back((now, now, units)),
         }
     }
 
     /// Gives units back that were taken lately.
     pub fn give_back(&mut self, mut units: u32) {
-        for (_, used) in self.0.iter_mut().rev() {
+        for (.., used) in self.0.iter_mut().rev() {
             let given = units.min(*used);
             *used -= given;
             units -= given;
@@ -45,13 +46,13 @@ impl Window {
     /// When `need` units will be free.
     pub fn free_at(&mut self, now: Millis, units: u32, per: Millis, need: u32) -> Millis {
         let mut free = self.free(now, units, per);
-        for (index, used) in &self.0 {
+        for (_, last, used) in &self.0 {
             if free >= need {
                 break;
             }
             free += used;
             if free >= need {
-                return (index + 1) * slice(per) + per;
+                return last + per;
             }
         }
         now
@@ -59,12 +60,8 @@ impl Window {
 
     /// When nothing is left to remember.
     pub fn empty_at(&self, per: Millis) -> Millis {
-        self.0.back().map_or(0, |(index, _)| (index + 1) * slice(per) + per)
+        self.0.back().map_or(0, |(_, last, _)| last + per)
     }
-}
-
-fn slice(per: Millis) -> Millis {
-    (per / SLICES).max(1)
 }
 
 #[cfg(test)]

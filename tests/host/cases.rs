@@ -194,7 +194,7 @@ async fn account(world: &Deployment, connector: &str, variables: &BTreeMap<Strin
     let mut connection = connection::fresh(connector, connector, &app.keys, &*app.clock, &*app.random);
     connection.client_id = "client".into();
     connection::save(&*app.config, &connection).await.unwrap();
-    let id = app.connection(connector).await.unwrap().account_id("user");
+    let id = app.connection(connector).await.unwrap().account_id("user", &app.keys).unwrap();
     let snapshot = Snapshot {
         v: 1,
         row: Row {

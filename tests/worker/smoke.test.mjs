@@ -1,13 +1,16 @@
 // The built Worker starts in workerd and answers; the harness does what its other users rely on.
 import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { startWorker, startWorkerProcess } from "./harness.mjs";
 
+const bindings = { VALETKEY_KEYS: `k1:${randomBytes(32).toString("base64")}` };
+
 test("the worker answers", async () => {
-  const w = await startWorker();
+  const w = await startWorker({ bindings });
   try {
     const answer = await w.fetch("/health");
     assert.ok(answer.status < 500, `status ${answer.status}`);
@@ -17,7 +20,7 @@ test("the worker answers", async () => {
 });
 
 test("two instances answer, share a clock setting and add up their counts", async () => {
-  const w = await startWorker({ instances: 2 });
+  const w = await startWorker({ bindings, instances: 2 });
   try {
     assert.notEqual(w.urls[0], w.urls[1]);
     for (const i of [0, 1]) assert.ok((await w.fetch("/health", {}, i)).status < 500);
@@ -32,11 +35,11 @@ test("two instances answer, share a clock setting and add up their counts", asyn
 test("a killed worker is gone at once, and starts again on its state", async () => {
   const persist = mkdtempSync(join(tmpdir(), "smoke-"));
   try {
-    const first = await startWorkerProcess({ persist });
+    const first = await startWorkerProcess({ bindings, persist });
     assert.ok((await first.fetch("/health")).status < 500);
     await first.kill();
     await assert.rejects(first.fetch("/health"));
-    const second = await startWorkerProcess({ persist });
+    const second = await startWorkerProcess({ bindings, persist });
     assert.ok((await second.fetch("/health")).status < 500);
     await second.dispose();
   } finally {

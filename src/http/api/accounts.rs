@@ -3,7 +3,7 @@
 use crate::access::{self, LEASE, Named, Used, unexpected};
 use crate::account::command::{Birth, Command, Import, Reply, Verify};
 use crate::account::snapshot::{self, Row, Snapshot};
-use crate::account::{AccountId, Status};
+use crate::account::{AccountId, Status, check_identifier};
 use crate::address;
 use crate::caller::Scope;
 use crate::catalog;
@@ -29,6 +29,7 @@ struct Body {
     user_verify_url: Option<String>,
     state: Option<String>,
     connected_account: Option<Given>,
+    authorization_details: Option<Details>,
 }
 
 type IgnoredField = Option<IgnoredAny>;
@@ -104,6 +105,18 @@ fn birth(used: &Used, body: &Body) -> Result<Birth> {
 pub async fn list(call: &Call<'_>) -> Result<Response> {
     let who = call.caller(&[Scope::Accounts]).await?;
     let query = &call.query;
+    query.only(&[
+        "connection_name",
+        "connection_names",
+        "connector",
+        "provider",
+        "identifier",
+        "status",
+        "page_size",
+        "page_token",
+        "organization_id",
+        "user_id",
+    ])?;
     let connection = query.any(&["connection_name", "connection_names"]);
     let connector = query.any(&["provider", "connector"]);
     let status = query.get("status").map(|text| {
@@ -126,7 +139,7 @@ pub async fn list(call: &Call<'_>) -> Result<Response> {
             && who.may_use(&row.connection_name).is_ok()
     };
     let mut rows = Vec::new();
-    let mut cursor = query.get("page_token").map(str::to_owned);
+    let mut cursor = call.page_token()?;
     let first = cursor.is_none();
     // A page of KV may hold few rows that fit; ten pages are looked through before the caller is asked to go on.
     for _ in 0..10 {
@@ -141,7 +154,10 @@ pub async fn list(call: &Call<'_>) -> Result<Response> {
     }
     let total = (first && cursor.is_none()).then_some(rows.len());
     let rows: Vec<_> = rows.iter().map(Row::to_json).collect();
-    Ok(json_response(200, &json!({ "connected_accounts": rows, "next_page_token": cursor, "total_size": total })))
+    Ok(json_response(
+        200,
+        &json!({ "connected_accounts": rows, "next_page_token": call.next_page_token(cursor), "total_size": total }),
+    ))
 }
 
 /// Makes an account, with imported tokens if given.
@@ -150,7 +166,8 @@ pub async fn create(call: &Call<'_>) -> Result<Response> {
     let body: Body = call.json()?;
     let used = used(call, &who, &body.named()).await?;
     let birth = birth(&used, &body)?;
-    let import = match body.connected_account.and_then(|given| given.authorization_details) {
+    let nested = body.connected_account.and_then(|given| given.authorization_details);
+    let import = match nested.or(body.authorization_details) {
         Some(Details { oauth_token: token }) => {
             who.grant.require(Scope::Tokens)?;
             let wrong = || Error::invalid("expires_at must be a date-time, e.g. 2027-01-15T08:00:00Z");
@@ -165,7 +182,7 @@ pub async fn create(call: &Call<'_>) -> Result<Response> {
         None => None,
     };
     match call.app.accounts.ask(&used.id, Command::Create { birth, import }).await? {
-        Reply::Snapshot(snapshot) => Ok(json_response(201, &json!({ "connected_account": snapshot.to_json() }))),
+        Reply::Snapshot(snapshot) => Ok(json_response(200, &json!({ "connected_account": snapshot.to_json() }))),
         _ => Err(unexpected()),
     }
 }
@@ -182,7 +199,9 @@ pub async fn details(call: &Call<'_>) -> Result<Response> {
                 .collect();
             let mut account = snapshot.to_json();
             account["variables"] = json!(snapshot.variables);
-            Ok(json_response(200, &json!({ "connected_account": account, "refresh": refresh, "audit": audit })))
+            account["refresh"] = refresh;
+            account["audit"] = json!(audit);
+            Ok(json_response(200, &json!({ "connected_account": account })))
         }
         _ => Err(unexpected()),
     }
@@ -260,6 +279,7 @@ struct VerifyBody {
 pub async fn verify(call: &Call<'_>) -> Result<Response> {
     let who = call.caller(&[Scope::Accounts]).await?;
     let body: VerifyBody = call.json()?;
+    check_identifier(&body.identifier)?;
     let unknown = || Error::invalid("auth_request_id is not one of ours");
     let id = body.auth_request_id.split('.').next().and_then(AccountId::parse).ok_or_else(unknown)?;
     // The signature is checked before the object is woken.
@@ -272,8 +292,9 @@ pub async fn verify(call: &Call<'_>) -> Result<Response> {
     }
     let command = Command::Verify { ticket: body.auth_request_id, identifier: body.identifier };
     match call.app.accounts.ask(&id, command).await? {
-        Reply::Verified { url, snapshot } => {
+        Reply::Verified { snapshot } => {
             call.app.isolate.leased.borrow_mut().remove(&id);
+            let url = format!("{}/connected/{}", call.app.settings.base_url, snapshot.row.connector);
             Ok(json_response(
                 200,
                 &json!({ "post_user_verify_redirect_url": url, "connected_account": snapshot.to_json() }),

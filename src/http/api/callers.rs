@@ -26,13 +26,13 @@ fn shown(caller: &Caller) -> Value {
 pub async fn list(call: &Call<'_>) -> Result<Response> {
     call.caller(&[Scope::Admin]).await?;
     let size = call.query.page_size(100, 100)?;
-    let page = call.app.config.list(&caller::key(""), size, call.query.get("page_token")).await?;
+    let page = call.app.config.list(&caller::key(""), size, call.page_token()?.as_deref()).await?;
     let mut callers = Vec::new();
     for (key, _) in &page.keys {
         let id = key.trim_start_matches(&caller::key(""));
         callers.extend(caller::find(&*call.app.config, id).await?.as_ref().map(shown));
     }
-    Ok(json_response(200, &json!({ "callers": callers, "next_page_token": page.cursor })))
+    Ok(json_response(200, &json!({ "callers": callers, "next_page_token": call.next_page_token(page.cursor) })))
 }
 
 /// Makes a caller; its secret is shown this once.
@@ -52,7 +52,7 @@ pub async fn create(call: &Call<'_>) -> Result<Response> {
     let (caller, secret) = Caller::create(&body.name, scopes, body.connections, call.app.now(), &*call.app.random);
     let text = serde_json::to_string(&caller).expect("a caller is plain data");
     call.app.config.put(&caller::key(&caller.client_id), &text, None).await?;
-    Ok(json_response(201, &json!({ "caller": shown(&caller), "client_secret": secret.reveal() })))
+    Ok(json_response(200, &json!({ "caller": shown(&caller), "client_secret": secret.reveal() })))
 }
 
 /// Removes a caller.

@@ -13,8 +13,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+/// `fields` are read by `Fields`, which refuses what it does not know.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Create {
     name: String,
     connector: String,
@@ -33,7 +33,7 @@ struct Fields {
     #[serde(deserialize_with = "given")]
     operator: Option<Option<String>>,
     endpoints: Option<Endpoints>,
-    limits: Option<BTreeMap<String, u32>>,
+    limits: Option<BTreeMap<String, Value>>,
 }
 
 fn given<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
@@ -74,7 +74,11 @@ fn apply(call: &Call<'_>, connection: &mut Connection, fields: Fields) -> Result
         connection.endpoints = endpoints;
     }
     if let Some(limits) = fields.limits {
-        connection.limits = limits;
+        // What is no number of units becomes 0, which no limit may be.
+        connection.limits = limits
+            .into_iter()
+            .map(|(name, units)| (name, units.as_u64().and_then(|units| u32::try_from(units).ok()).unwrap_or(0)))
+            .collect();
     }
     let problems = connection.problems();
     let Some((path, message)) = problems.first() else { return Ok(()) };
@@ -93,7 +97,7 @@ fn fields(value: Value) -> Result<Fields> {
 pub async fn list(call: &Call<'_>) -> Result<Response> {
     let who = call.caller(&[Scope::Admin, Scope::Accounts, Scope::Tools]).await?;
     let size = call.query.page_size(50, 100)?;
-    let page = call.app.config.list(&connection::key(""), size, call.query.get("page_token")).await?;
+    let page = call.app.config.list(&connection::key(""), size, call.page_token()?.as_deref()).await?;
     let mut connections = Vec::new();
     for (key, _) in &page.keys {
         let name = key.trim_start_matches(&connection::key(""));
@@ -101,7 +105,7 @@ pub async fn list(call: &Call<'_>) -> Result<Response> {
             connections.extend(connection::find(&*call.app.config, name).await?.map(|found| shown(call, &found)));
         }
     }
-    Ok(json_response(200, &json!({ "connections": connections, "next_page_token": page.cursor })))
+    Ok(json_response(200, &json!({ "connections": connections, "next_page_token": call.next_page_token(page.cursor) })))
 }
 
 /// Makes a connection.
@@ -120,7 +124,7 @@ pub async fn create(call: &Call<'_>) -> Result<Response> {
     apply(call, &mut connection, fields(Value::Object(body.fields))?)?;
     connection::save(&*app.config, &connection).await?;
     app.forget_connection(&connection.name);
-    Ok(json_response(201, &json!({ "connection": shown(call, &connection) })))
+    Ok(json_response(200, &json!({ "connection": shown(call, &connection) })))
 }
 
 /// Shows a connection.
@@ -135,6 +139,7 @@ pub async fn update(call: &Call<'_>, name: &str) -> Result<Response> {
     call.caller(&[Scope::Admin]).await?;
     let mut connection = connection::load(&*call.app.config, name).await?;
     apply(call, &mut connection, fields(call.json()?)?)?;
+    connection.reseal(&call.app.keys, &*call.app.random)?;
     connection.updated_at = call.app.now();
     connection::save(&*call.app.config, &connection).await?;
     call.app.forget_connection(name);

@@ -16,6 +16,9 @@ pub async fn token(call: &Call<'_>) -> Result<Response> {
         Ok(form) => form,
         Err(_) => form_urlencoded::parse(body).into_owned().collect(),
     };
+    if !form.contains_key("grant_type") {
+        return Ok(refused(400, "invalid_request", "grant_type is missing; it must be client_credentials"));
+    }
     if form.get("grant_type").map(String::as_str) != Some("client_credentials") {
         return Ok(refused(400, "unsupported_grant_type", "grant_type must be client_credentials"));
     }

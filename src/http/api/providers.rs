@@ -43,7 +43,7 @@ fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> 
 
 /// Lists providers.
 pub async fn list(call: &Call<'_>) -> Result<Response> {
-    call.caller(&[Scope::Tools, Scope::Accounts, Scope::Admin]).await?;
+    call.caller(&[Scope::Tools]).await?;
     let providers: Vec<_> = CONNECTORS
         .iter()
         .map(|connector| {

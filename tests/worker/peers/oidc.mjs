@@ -84,6 +84,8 @@ export async function startOidc({
     const { pathname } = new URL(request.url, url);
     if (pathname.startsWith("/interaction/")) return interact(provider, peer, request, response);
     if (pathname.startsWith("/api/")) return api(provider, peer, pathname, request, response);
+    // GitHub's own value of `prompt`, which OpenID Connect's list has and this server does not take.
+    request.url = request.url.replace(/([?&])prompt=select_account&?/, "$1");
     return oidc(request, response);
   };
 
