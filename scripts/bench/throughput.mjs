@@ -5,10 +5,12 @@ import { openStage } from "./stage.mjs";
 const CONNECTIONS = 16;
 // GitHub allows 900 points a minute for one account. So an account makes this many calls in a row, as a busy agent does,
 // and then the next one follows; no account is used in two rounds.
-const CALLS_OF_ONE_ACCOUNT = 640;
+export const CALLS_OF_ONE_ACCOUNT = 640;
 const EACH = CALLS_OF_ONE_ACCOUNT / CONNECTIONS;
 
 export const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)];
+
+const cost = ({ busy, rate }) => (busy.workerd * 1e6) / rate;
 
 /** The kinds of call, each as one request per account. */
 function kinds(stage, connection_name) {
@@ -27,12 +29,11 @@ function kinds(stage, connection_name) {
 export async function throughput({ build, rounds, accounts }) {
   const stage = await openStage(build);
   try {
-    const perRound = accounts;
-    const stock = await stage.accounts("bench", perRound * (rounds + 1));
+    const stock = await stage.accounts("bench", accounts * (rounds + 1));
     const all = kinds(stage, "bench");
     const run = async (name, round) => {
       const { url, request } = all[name];
-      const requests = stock.slice(round * perRound, (round + 1) * perRound).map(request);
+      const requests = stock.slice(round * accounts, (round + 1) * accounts).map(request);
       const before = await stage.cpu();
       const outcome = await stage.load.ask({ url, requests, connections: CONNECTIONS, each: EACH });
       const after = await stage.cpu();
@@ -49,15 +50,14 @@ export async function throughput({ build, rounds, accounts }) {
       const order = round % 2 ? Object.keys(all).reverse() : Object.keys(all);
       for (const name of order) seen[name].push(await run(name, round));
     }
-    const of = (name, field) => median(seen[name].map((one) => one[field]));
-    const busy = (name, who) => median(seen[name].map((one) => one.busy[who]));
+    const of = (name, field) => median(seen[name].map(field));
+    const ratios = (name) => seen[name].map((one, i) => one.rate / seen.bare[i].rate).toSorted((a, b) => a - b);
     return Object.fromEntries(Object.keys(all).map((name) => [name, {
-      rate: of(name, "rate"), p50: of(name, "p50"), p99: of(name, "p99"),
-      ratio: median(seen[name].map((one, i) => one.rate / seen.bare[i].rate)),
-      range: seen[name].map((one, i) => one.rate / seen.bare[i].rate).toSorted((a, b) => a - b),
-      busy: { workerd: busy(name, "workerd"), provider: busy(name, "provider"), callers: busy(name, "callers") },
-      // What one call costs workerd, in microseconds of processor time.
-      cost: median(seen[name].map((one) => (one.busy.workerd * 1e6) / one.rate)),
+      rate: of(name, (one) => one.rate), p50: of(name, (one) => one.p50), p99: of(name, (one) => one.p99),
+      ratio: median(ratios(name)), lowest: ratios(name)[0], highest: ratios(name).at(-1),
+      // What a call costs workerd, in microseconds of processor time: the ratio that a busy machine disturbs least.
+      cost: of(name, cost), costRatio: median(seen[name].map((one, i) => cost(seen.bare[i]) / cost(one))),
+      busy: Object.fromEntries(["workerd", "provider", "callers"].map((who) => [who, of(name, (one) => one.busy[who])])),
     }]));
   } finally {
     await stage.stop();
