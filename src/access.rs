@@ -151,6 +151,15 @@ pub async fn lease(app: &App, used: &Used, rejected: Option<String>) -> Result<R
     }
 }
 
+/// Grants a call, or fails with the exact time to wait.
+pub async fn enter(app: &App, call: &gate::Call<'_>) -> Result<()> {
+    for refill in app.isolate.leases.enter(call, &*app.limiters, app.now()).await? {
+        let (isolate, limiters, now) = (app.isolate.clone(), app.limiters.clone(), app.now());
+        app.background.spawn(async move { isolate.leases.refill(refill, &*limiters, now).await }.boxed_local());
+    }
+    Ok(())
+}
+
 /// The path of a fresh link for the user of an account, asking for one more scope if given.
 pub async fn link_for(app: &App, used: &Used, more_scope: Option<String>) -> Option<String> {
     let more_scopes = more_scope.into_iter().collect();

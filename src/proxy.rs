@@ -50,7 +50,7 @@ pub async fn forward(
     body: Body,
 ) -> Result<Response> {
     let call = used.gate(None);
-    app.isolate.leases.enter(&call, &*app.limiters, app.now()).await?;
+    access::enter(app, &call).await?;
     let leased = access::lease(app, used, None).await?;
     let target =
         Target { connector: used.connector, connection: &used.known.connection, variables: &leased.snapshot.variables };

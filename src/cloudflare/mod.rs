@@ -12,7 +12,7 @@ mod settings;
 mod sqlite;
 
 use crate::account::object::World;
-use crate::app::{App, Isolate};
+use crate::app::{App, Isolate, Settings};
 use crate::digest;
 use crate::error::{Error, Result as Outcome};
 use crate::http::{self, respond_with_error};
@@ -31,6 +31,8 @@ use worker::{Context, Env, event};
 thread_local! {
     /// What this isolate remembers between requests: copies of finished values, never anything to wait for.
     static ISOLATE: Rc<Isolate> = Rc::default();
+    /// The bindings and settings, looked up once.
+    static BOUND: std::cell::RefCell<Option<Rc<Bound>>> = const { std::cell::RefCell::new(None) };
     /// The keys, parsed once for the text they were parsed from.
     static KEYS: std::cell::RefCell<Option<(String, Rc<Keys>)>> = const { std::cell::RefCell::new(None) };
 }
@@ -43,13 +45,15 @@ fn start() {
 #[event(fetch)]
 async fn fetch(request: worker::Request, env: Env, context: Context) -> worker::Result<worker::Response> {
     let (method, url) = (request.inner().method(), request.inner().url());
-    let base = settings::base_url(&env, &url);
     let id = format!("req_{}", digest::base32(&random::<15>(&SystemRandom)));
+    let bound = bound(&env);
+    let base = bound.as_ref().ok().and_then(|bound| bound.public_url.clone()).unwrap_or_else(|| settings::origin(&url));
     // A panic is this request's alone: the build unwinds, and what was stored is stored.
-    let outcome = AssertUnwindSafe(answer(request, url.clone(), &base, &env, context)).catch_unwind().await;
+    let work = answer(request, url.clone(), &base, bound.clone(), &env, context);
+    let outcome = AssertUnwindSafe(work).catch_unwind().await;
     let outcome = outcome.unwrap_or_else(|_| Err(panicked()));
     let response = outcome.unwrap_or_else(|error| respond_with_error(&error, &base)).with_header("x-request-id", &id);
-    if response.status >= 500 || log::is_verbose(&env) {
+    if response.status >= 500 || bound.is_ok_and(|bound| bound.verbose) {
         log::request(&method, log::path(&url), &id, response.status);
     }
     fetch::to_worker(response)
@@ -60,13 +64,72 @@ fn panicked() -> Error {
     Error::internal("something broke inside valetkey; the log of the Worker says where")
 }
 
-async fn answer(request: worker::Request, url: String, base: &str, env: &Env, context: Context) -> Outcome<Response> {
-    let app = app(env, context, base.to_owned())?;
+#[cfg_attr(
+    not(feature = "fault-injection"),
+    expect(unused_variables, reason = "faults are injected through the bindings")
+)]
+async fn answer(
+    request: worker::Request,
+    url: String,
+    base: &str,
+    bound: Outcome<Rc<Bound>>,
+    env: &Env,
+    context: Context,
+) -> Outcome<Response> {
+    let app = bound?.app(context, base.to_owned());
     #[cfg(feature = "fault-injection")]
     if let Some(error) = objects::injected_fault(env, &url).await {
         return Err(error);
     }
     Ok(http::handle(&app, read(request, url).await?).await)
+}
+
+/// What the bindings and settings come to. They are the same for an isolate's whole life, and looking them up anew for
+/// each request costs more than checking the caller's token.
+struct Bound {
+    world: World,
+    accounts: Rc<AccountObjects>,
+    limiters: Rc<LimiterObjects>,
+    settings: Settings,
+    public_url: Option<String>,
+    verbose: bool,
+}
+
+/// The bindings and settings, or what is wrong with them: then they are looked up again next time.
+fn bound(env: &Env) -> Outcome<Rc<Bound>> {
+    if let Some(bound) = BOUND.with_borrow(Clone::clone) {
+        return Ok(bound);
+    }
+    let bound = Rc::new(Bound {
+        world: world(env)?,
+        accounts: Rc::new(AccountObjects::new(env)?),
+        limiters: Rc::new(LimiterObjects::new(env)?),
+        settings: settings::settings(env)?,
+        public_url: settings::public_url(env),
+        verbose: log::is_verbose(env),
+    });
+    BOUND.set(Some(bound.clone()));
+    Ok(bound)
+}
+
+impl Bound {
+    /// What one request's handler may use.
+    fn app(&self, context: Context, base_url: String) -> App {
+        let world = self.world.clone();
+        App {
+            clock: world.clock,
+            random: world.random,
+            http: world.http,
+            config: world.config,
+            snapshots: world.snapshots,
+            accounts: self.accounts.clone(),
+            limiters: self.limiters.clone(),
+            background: Rc::new(WaitUntil::new(context)),
+            keys: world.keys,
+            settings: Settings { base_url, ..self.settings.clone() },
+            isolate: ISOLATE.with(Rc::clone),
+        }
+    }
 }
 
 /// The request in the domain's terms. Bodies are read here, up to what their route takes, or handed on as a stream.
@@ -93,23 +156,6 @@ fn keys(env: &Env) -> Outcome<Rc<Keys>> {
         let keys = Rc::new(Keys::parse(&text).map_err(Error::internal)?);
         *known = Some((text, keys.clone()));
         Ok(keys)
-    })
-}
-
-fn app(env: &Env, context: Context, base_url: String) -> Outcome<App> {
-    let world = world(env)?;
-    Ok(App {
-        clock: world.clock,
-        random: world.random,
-        http: world.http,
-        config: world.config,
-        snapshots: world.snapshots,
-        accounts: Rc::new(AccountObjects::new(env)?),
-        limiters: Rc::new(LimiterObjects::new(env)?),
-        background: Rc::new(WaitUntil::new(context)),
-        keys: world.keys,
-        settings: settings::settings(env, base_url)?,
-        isolate: ISOLATE.with(Rc::clone),
     })
 }
 

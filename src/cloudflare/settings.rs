@@ -21,18 +21,20 @@ pub fn text(env: &Env, name: &str) -> Option<String> {
     env.var(name).ok().map(|value| value.to_string()).filter(|text| !text.trim().is_empty())
 }
 
-/// Where this Worker is reached: as set, else as it was reached now.
-pub fn base_url(env: &Env, url: &str) -> String {
-    let public = text(env, PUBLIC_URL).map(|url| url.trim_end_matches('/').to_owned());
-    public.unwrap_or_else(|| {
-        let after_scheme = url.find("://").map_or(0, |at| at + 3);
-        let end = url[after_scheme..].find(['/', '?', '#']).map_or(url.len(), |at| after_scheme + at);
-        url[..end].to_owned()
-    })
+/// Where this Worker is reached, if that is set.
+pub fn public_url(env: &Env) -> Option<String> {
+    text(env, PUBLIC_URL).map(|url| url.trim_end_matches('/').to_owned())
 }
 
-/// The settings, or what is wrong with them.
-pub fn settings(env: &Env, base_url: String) -> Result<Settings> {
+/// Where this Worker was reached now.
+pub fn origin(url: &str) -> String {
+    let after_scheme = url.find("://").map_or(0, |at| at + 3);
+    let end = url[after_scheme..].find(['/', '?', '#']).map_or(url.len(), |at| after_scheme + at);
+    url[..end].to_owned()
+}
+
+/// The settings, or what is wrong with them. Each request adds the address it came to.
+pub fn settings(env: &Env) -> Result<Settings> {
     let (client_id, secret) = (text(env, CLIENT_ID), text(env, CLIENT_SECRET));
     if client_id.is_some() != secret.is_some() {
         return Err(Error::internal("set both VALETKEY_CLIENT_ID and VALETKEY_CLIENT_SECRET, or neither"));
@@ -42,5 +44,5 @@ pub fn settings(env: &Env, base_url: String) -> Result<Settings> {
             "VALETKEY_CLIENT_SECRET must have at least 16 characters; `openssl rand -hex 32` makes one",
         ));
     }
-    Ok(Settings { base_url, client_id, client_secret_hash: secret.map(|secret| digest::hash(&secret)) })
+    Ok(Settings { base_url: String::new(), client_id, client_secret_hash: secret.map(|secret| digest::hash(&secret)) })
 }

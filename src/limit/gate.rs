@@ -1,7 +1,8 @@
 //! The way into a provider: what a call must be granted before it is sent.
 //!
-//! Permits are leased. An isolate that is busy with one account gets more of them at a time, twice as many as before, so a
-//! hot path asks the counter seldom; what it does not use within a second it gives back with its next question.
+//! Permits are leased. An isolate that is busy with one account gets as many at a time as it will need in the next second,
+//! and asks for more behind an answer before they are used up, so that a hot path does not wait for the counter. However many
+//! calls run at once, one of them asks for more; what is not used within a second is given back with the next question.
 
 use super::{Answer, Limiters, Question, Want};
 use crate::catalog::model::{Limit, LimitScope};
@@ -11,12 +12,16 @@ use crate::connection::Connection;
 use crate::error::{Error, Origin, Result};
 use crate::ports::Millis;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// How long a lease may be used.
 const LEASE: Millis = 1_000;
 /// The most units leased at once.
 const LARGEST_LEASE: u32 = 256;
+/// Fewer units than this in a second are not worth asking ahead.
+const WORTH_IT: u32 = 4;
+/// How long one question keeps others from asking for more.
+const PATIENCE: Millis = 5_000;
 /// More pools than this are cleared of those that are over.
 const MANY: usize = 4096;
 
@@ -27,10 +32,71 @@ pub struct Leases {
     refusals: RefCell<HashMap<String, (String, Millis, bool)>>,
 }
 
+#[derive(Default)]
 struct Pool {
-    left: u32,
+    /// Units and until when they may be used, oldest first.
+    units: VecDeque<(u32, Millis)>,
+    /// Units whose time was over before they were used.
+    unused: u32,
+    /// Units used since `asked`.
+    used: u32,
+    /// When more than the need of one call was last asked for.
+    asked: Millis,
+    /// Until when the answer to that is waited for.
+    asking: Millis,
+    /// The size of the last lease.
     size: u32,
-    until: Millis,
+}
+
+impl Pool {
+    fn left(&mut self, now: Millis) -> u32 {
+        while let Some((units, _)) = self.units.front().filter(|(_, until)| now >= *until) {
+            self.unused += units;
+            self.units.pop_front();
+        }
+        self.units.iter().map(|(units, _)| units).sum()
+    }
+
+    fn take(&mut self, mut need: u32) {
+        self.used += need;
+        while let Some((units, _)) = self.units.front_mut().filter(|_| need > 0) {
+            let taken = need.min(*units);
+            (*units, need) = (*units - taken, need - taken);
+            if *units == 0 {
+                self.units.pop_front();
+            }
+        }
+    }
+
+    /// Whether the next lease should be asked for ahead: little is left, or what is left is soon over, and it is used.
+    fn is_low(&mut self, now: Millis) -> bool {
+        let left = self.left(now);
+        let until = self.units.back().map_or(0, |(_, until)| *until);
+        now >= self.asking && self.used >= WORTH_IT && (left * 4 < self.size || now + LEASE / 2 > until)
+    }
+
+    /// How much to ask for: what a second takes at the speed of lately.
+    fn ask(&mut self, now: Millis, need: u32) -> u32 {
+        if now >= self.asked + 2 * LEASE {
+            self.used = 0;
+        }
+        self.asked = now;
+        let lease = (self.used * 2).min(LARGEST_LEASE).max(need);
+        if lease > need {
+            (self.used, self.asking) = (0, now + PATIENCE);
+        }
+        lease
+    }
+
+    fn is_over(&self, now: Millis) -> bool {
+        now >= self.asking.max(self.asked + 2 * LEASE)
+    }
+}
+
+/// A lease to ask for behind an answer.
+pub struct Refill {
+    scope: String,
+    wants: Vec<Want>,
 }
 
 /// Which limits a call counts against, and how much.
@@ -101,16 +167,18 @@ impl Call<'_> {
 }
 
 impl Leases {
-    /// Grants a call, or fails with the exact time to wait.
-    pub async fn enter(&self, call: &Call<'_>, limiters: &dyn Limiters, now: Millis) -> Result<()> {
+    /// Grants a call, or fails with the exact time to wait. What it answers with is to be asked for behind the answer.
+    pub async fn enter(&self, call: &Call<'_>, limiters: &dyn Limiters, now: Millis) -> Result<Vec<Refill>> {
         let wants = call.wants();
         for scope in wants.keys().map(String::as_str).chain([call.account]) {
             if let Some((limit, until, learnt)) = self.refusal(scope, now) {
                 return Err(call.error(&limit, until, now, learnt));
             }
         }
+        let mut refills = Vec::new();
         for (scope, wants) in wants {
             if self.take_leased(&scope, &wants, now) {
+                refills.extend(self.ahead(scope, wants, now));
                 continue;
             }
             let wants = self.with_leases(&scope, wants, now);
@@ -124,7 +192,18 @@ impl Leases {
                 Answer::Blocked => {}
             }
         }
-        Ok(())
+        Ok(refills)
+    }
+
+    /// Asks for a lease ahead. If that fails, the next call that finds none left asks for itself.
+    pub async fn refill(&self, Refill { scope, wants }: Refill, limiters: &dyn Limiters, now: Millis) {
+        match limiters.ask(&scope, Question::Take(wants.clone())).await {
+            Ok(Answer::Taken(units)) => self.keep(&scope, &wants, &units, now),
+            Ok(Answer::Refused { limit, until, learnt }) => {
+                self.refusals.borrow_mut().insert(scope, (limit, until, learnt));
+            }
+            Ok(Answer::Blocked) | Err(_) => {}
+        }
     }
 
     /// The provider said when to come back: nobody asks it before.
@@ -147,32 +226,47 @@ impl Leases {
     fn take_leased(&self, scope: &str, wants: &[Want], now: Millis) -> bool {
         let mut pools = self.pools.borrow_mut();
         let key = |want: &Want| (scope.to_owned(), want.counter.clone());
-        let enough = |want: &Want| pools.get(&key(want)).is_some_and(|pool| now < pool.until && pool.left >= want.need);
-        if !wants.iter().all(enough) {
+        let mut enough = |want: &Want| pools.get_mut(&key(want)).is_some_and(|pool| pool.left(now) >= want.need);
+        if !wants.iter().all(&mut enough) {
             return false;
         }
         for want in wants {
             if let Some(pool) = pools.get_mut(&key(want)) {
-                pool.left -= want.need;
+                pool.take(want.need);
             }
         }
         true
     }
 
-    /// Says how much to lease: twice the last lease if that was used up in its time, else what is needed.
+    /// The lease to ask for now although there is enough for this call.
+    fn ahead(&self, scope: String, wants: Vec<Want>, now: Millis) -> Option<Refill> {
+        let mut pools = self.pools.borrow_mut();
+        let mut low = Vec::new();
+        for mut want in wants {
+            let Some(pool) = pools.get_mut(&(scope.clone(), want.counter.clone())) else { continue };
+            if pool.is_low(now) {
+                (want.unused, want.lease, want.need) = (std::mem::take(&mut pool.unused), pool.ask(now, want.need), 0);
+                low.push(want);
+            }
+        }
+        (!low.is_empty()).then_some(Refill { scope, wants: low })
+    }
+
+    /// Says how much to lease: the need of this call, and if nobody else is asking, what the next ones will need.
     fn with_leases(&self, scope: &str, wants: Vec<Want>, now: Millis) -> Vec<Want> {
         let mut pools = self.pools.borrow_mut();
         if pools.len() > MANY {
-            pools.retain(|_, pool| now < pool.until);
+            pools.retain(|_, pool| !pool.is_over(now));
         }
         wants
             .into_iter()
             .map(|mut want| {
-                if let Some(pool) = pools.remove(&(scope.to_owned(), want.counter.clone())) {
-                    want.unused = pool.left;
-                    let used_up = now < pool.until && pool.left < want.need;
-                    want.lease = if used_up { (pool.size * 2).min(LARGEST_LEASE).max(want.need) } else { want.need };
+                let pool = pools.entry((scope.to_owned(), want.counter.clone())).or_default();
+                want.unused = std::mem::take(&mut pool.unused);
+                if now >= pool.asking {
+                    want.lease = pool.ask(now, want.need);
                 }
+                pool.used += want.need;
                 want
             })
             .collect()
@@ -181,11 +275,14 @@ impl Leases {
     fn keep(&self, scope: &str, wants: &[Want], units: &[u32], now: Millis) {
         let mut pools = self.pools.borrow_mut();
         for (want, units) in wants.iter().zip(units) {
-            let pool =
-                pools.entry((scope.to_owned(), want.counter.clone())).or_insert(Pool { left: 0, size: 0, until: 0 });
-            pool.left += units.saturating_sub(want.need);
-            pool.size = pool.size.max(*units);
-            pool.until = now + LEASE;
+            let Some(pool) = pools.get_mut(&(scope.to_owned(), want.counter.clone())) else { continue };
+            if *units > want.need {
+                pool.units.push_back((units - want.need, now + LEASE));
+                pool.size = *units;
+            }
+            if want.lease > want.need || want.need == 0 {
+                pool.asking = 0;
+            }
         }
     }
 }

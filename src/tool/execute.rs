@@ -62,7 +62,7 @@ pub async fn dry_run(app: &App, tool: &'static Tool, used: &Used, input: Value) 
 pub async fn execute(app: &App, tool: &'static Tool, used: &Used, input: Value) -> Result<Outcome> {
     let input = input::check(tool, input)?;
     let call = used.gate(Some(tool));
-    app.isolate.leases.enter(&call, &*app.limiters, app.now()).await?;
+    access::enter(app, &call).await?;
     let leased = access::lease(app, used, None).await?;
     let outcome = Running { app, execution: Execution { tool, used, input }, leased }.run().await;
     match outcome {

@@ -6,6 +6,7 @@ mod architecture;
 mod cases;
 mod connect;
 mod docs;
+mod limits;
 mod refresh;
 mod storage;
 mod support;
