@@ -31,7 +31,7 @@ lint: setup ## formatting, clippy on this machine's target and on wasm32, warnin
 test-host: setup ## cargo test: everything that needs no workerd
 	cargo test
 test-worker: build-test ## node --test: the built Worker in workerd
-	node --test --test-timeout=120000 "tests/worker/**/*.test.mjs"
+	node --test --test-timeout=300000 "tests/worker/**/*.test.mjs"
 size: build ## raw and gzip size of the release Worker; fails above 1.5 MB gzip
 	node scripts/size.mjs build
 dry-run: build ## wrangler deploy, up to but not including the upload

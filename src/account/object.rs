@@ -224,10 +224,10 @@ impl Object {
         if self.world.snapshots.put(&snapshot::key(account.id.as_str()), &value, Some(&row)).await.is_err() {
             return;
         }
-        // The account may have changed during the write; then it is still unpublished.
-        if let Some(mut now) =
-            self.find().filter(|now| now.updated_at == account.updated_at && Snapshot::of(now) == snapshot)
-        {
+        // The account may have changed during the write; then it is still unpublished. That it was used is no change.
+        let Some(mut now) = self.find() else { return };
+        let published = Account { last_used_at: account.last_used_at, ..now.clone() };
+        if Snapshot::of(&published) == snapshot {
             now.unpublished = false;
             self.put(ACCOUNT, &now);
         }
