@@ -1,6 +1,7 @@
 //! Connecting: magic link, consent, code exchange, look-ups, verification.
 
-use super::command::{Answer, Birth, Reply, Verify};
+use super::command::{Answer, Reply, Verify};
+use super::link::asked_scopes;
 use super::object::{Object, PENDING};
 use super::renew;
 use super::snapshot::Snapshot;
@@ -9,30 +10,14 @@ use crate::code::Code;
 use crate::connection::Connection;
 use crate::digest;
 use crate::error::{Error, Result};
-use crate::json;
 use crate::oauth::authorize::{self, Authorize};
 use crate::oauth::token::{self, Refusal};
 use crate::oauth::{Client, token::Tokens as NewTokens};
-use crate::ports::{Body, Millis, Request};
-use crate::secret::Secret;
+use crate::ports::Millis;
 use crate::target::Variables;
 use crate::ticket::{self, Purpose, Refused};
-use crate::timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use std::collections::BTreeMap;
 use url::Url;
-
-/// Milliseconds one look-up may take.
-const LOOKUP_TIMEOUT_MS: u32 = 10_000;
-
-/// What a magic link carries beside its ticket.
-#[derive(Serialize, Deserialize)]
-struct Link {
-    verify: Option<Verify>,
-    more_scopes: Vec<String>,
-    expires_at: Millis,
-}
 
 /// A consent under way.
 #[derive(Serialize, Deserialize)]
@@ -42,29 +27,17 @@ struct Flow {
     redirect_uri: String,
     scopes: Vec<String>,
     verify: Option<Verify>,
-    expires_at: Millis,
+    pub(super) expires_at: Millis,
 }
 
 /// What was consented to and waits for the operator's word.
 #[derive(Serialize, Deserialize)]
-struct Pending {
+pub(super) struct Pending {
     ticket: String,
     tokens: Tokens,
     scopes: Vec<String>,
     variables: Variables,
-    expires_at: Millis,
-}
-
-/// More links than this with something of their own are not kept at a time.
-const MANY_LINKS: usize = 50;
-
-/// Where the operator verified this user the last time.
-fn known_verify(account: &Account) -> Option<Verify> {
-    account.user_verify_url.clone().map(|url| Verify { url, state: None })
-}
-
-fn link_key(ticket: &str) -> String {
-    format!("link:{}", digest::hash(ticket))
+    pub(super) expires_at: Millis,
 }
 
 fn flow_key(state: &str) -> String {
@@ -72,80 +45,6 @@ fn flow_key(state: &str) -> String {
 }
 
 impl Object {
-    pub(super) async fn link(&self, birth: Birth, verify: Option<Verify>, more_scopes: Vec<String>) -> Result<Reply> {
-        let known = self.find();
-        let is_new = known.is_none();
-        let mut account = known.unwrap_or_else(|| self.born(birth));
-        if let Some(verify) = &verify {
-            account.user_verify_url = Some(verify.url.clone());
-        }
-        let changed = self.find().as_ref() != Some(&account);
-        if changed {
-            self.save(&mut account);
-        }
-        let (ticket, expires_at) = self.new_link(&account, verify, more_scopes);
-        self.note("link_created", None);
-        if is_new {
-            self.publish().await;
-        }
-        Ok(Reply::Link { ticket, expires_at })
-    }
-
-    /// A link for the user of an account that exists, asking for more scopes if given.
-    pub(super) fn relink(&self, more_scopes: &[String]) -> Result<Reply> {
-        let account = self.load()?;
-        let crowded = self.storage.list("link:").len() >= MANY_LINKS;
-        if more_scopes.is_empty() || crowded {
-            let (ticket, expires_at) = self.ticket(&account);
-            return Ok(Reply::Link { ticket, expires_at });
-        }
-        let (ticket, expires_at) = self.new_link(&account, known_verify(&account), more_scopes.to_vec());
-        Ok(Reply::Link { ticket, expires_at })
-    }
-
-    fn ticket(&self, account: &Account) -> (String, Millis) {
-        let ticket = ticket::issue(Purpose::Link, &account.id, &self.world.keys, self.now(), &*self.world.random);
-        (ticket, self.now() + Purpose::Link.lifetime())
-    }
-
-    fn new_link(&self, account: &Account, verify: Option<Verify>, more_scopes: Vec<String>) -> (String, Millis) {
-        let (ticket, expires_at) = self.ticket(account);
-        self.put(&link_key(&ticket), &Link { verify, more_scopes, expires_at });
-        (ticket, expires_at)
-    }
-
-    /// Adds a fresh link to an error, so that the caller can send the user there at once. The Worker makes a URL of it.
-    /// Nothing is stored for it, however often a caller asks: its signature is enough.
-    pub(super) fn with_link(&self, account: &Account, error: Error) -> Error {
-        if account.status == Status::PendingVerification {
-            return error;
-        }
-        let (ticket, _) = self.ticket(account);
-        error.with(|details| details.reauthorize_url = Some(format!("/connect/{ticket}")))
-    }
-
-    fn find_link(&self, ticket: &str) -> Result<(Account, Link)> {
-        let opened = ticket::open(Purpose::Link, ticket, &self.world.keys, self.now());
-        let opened = opened.map_err(|refused| link_refused(refused == Refused::Expired))?;
-        let account = self.find().ok_or_else(|| link_refused(false))?;
-        if opened.issued_at <= account.links_from {
-            return Err(link_refused(true));
-        }
-        let link = self.get(&link_key(ticket)).unwrap_or_else(|| Link {
-            verify: known_verify(&account),
-            more_scopes: Vec::new(),
-            expires_at: opened.issued_at + Purpose::Link.lifetime(),
-        });
-        Ok((account, link))
-    }
-
-    pub(super) async fn open(&self, ticket: &str) -> Result<Reply> {
-        let (account, link) = self.find_link(ticket)?;
-        let connection = self.connection(&account).await?;
-        let scopes = asked_scopes(&account, &connection, &link.more_scopes);
-        Ok(Reply::Consent { connection_name: account.connection_name, scopes })
-    }
-
     pub(super) async fn start(&self, ticket: &str, browser: &str, redirect_uri: &str) -> Result<Reply> {
         let (account, link) = self.find_link(ticket)?;
         let connection = self.connection(&account).await?;
@@ -383,123 +282,11 @@ impl Object {
         }
         error.with(|details| details.status_reason = Some(reason.name()))
     }
-
-    /// The connector's look-ups, in order. What they save can be used by the next.
-    async fn look_up(&self, access: &Secret, connection: &Connection, variables: &mut Variables) -> Result<()> {
-        let connector = connection.connector()?;
-        for lookup in connector.auth.identity.iter() {
-            let outcome = self.look_up_one(lookup, access, connection, variables).await;
-            match outcome {
-                Ok(found) => variables.extend(found),
-                Err(_) if lookup.optional => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    async fn look_up_one(
-        &self,
-        lookup: &crate::catalog::model::Lookup,
-        access: &Secret,
-        connection: &Connection,
-        variables: &Variables,
-    ) -> Result<BTreeMap<String, String>> {
-        let target = Self::target(connection, variables)?;
-        let (method, url) = lookup.request;
-        let url = target.lookup_url(url)?.into();
-        let mut request = Request { method: method.into(), url, timeout_ms: LOOKUP_TIMEOUT_MS, ..Request::default() };
-        request.header("accept", "application/json");
-        crate::tool::request::authorize(&mut request, &target, access);
-        if !lookup.json.is_empty() {
-            request.header("content-type", "application/json");
-            request.body = Body::Bytes(lookup.json.as_bytes().to_vec());
-        }
-        let failed = |message: String| Error::new(Code::ProviderUnavailable, message).of(target.connector.id);
-        let name = target.connector.name;
-        let response = self
-            .world
-            .http
-            .send(request)
-            .await
-            .map_err(|_| failed(format!("{name} did not answer who this account is")))?;
-        let body: Value = serde_json::from_slice(response.body.bytes()).unwrap_or_default();
-        if let Some(error) = crate::tool::response::failure(target.connector, &response, &body, self.now()) {
-            return Err(failed(format!("asked who this account is, {}", error.message)));
-        }
-        let found: BTreeMap<String, String> = lookup
-            .save
-            .iter()
-            .filter_map(|(name, at)| Some(((*name).to_owned(), json::find_text(&body, &[*at])?)))
-            .collect();
-        let needed: Vec<_> = lookup
-            .save
-            .iter()
-            .map(|(name, _)| *name)
-            .filter(|name| !matches!(*name, "label" | "external_id") && !found.contains_key(*name))
-            .collect();
-        if needed.is_empty() {
-            Ok(found)
-        } else {
-            Err(failed(format!("{name} did not tell {} of this account", needed.join(", "))))
-        }
-    }
-
-    /// Forgets links, flows and idempotency keys that are over, and a consent nobody verified.
-    pub(super) fn forget_expired(&self) {
-        let now = self.now();
-        for prefix in ["link:", "flow:", "idempotency:"] {
-            for (key, value) in self.storage.list(prefix) {
-                if expiry(&value).is_none_or(|at| now >= at) {
-                    self.storage.delete(&key);
-                }
-            }
-        }
-        if self.get::<Pending>(PENDING).is_some_and(|pending| now >= pending.expires_at) {
-            self.storage.delete(PENDING);
-            self.note("verification_expired", Some(timestamp::format(now)));
-            if let Some(mut account) = self.find().filter(|account| account.status == Status::PendingVerification) {
-                account.status = Status::PendingAuth;
-                account.status_reason = Reason::VerificationExpired;
-                self.save(&mut account);
-            }
-        }
-    }
-
-    pub(super) fn next_expiry(&self) -> Option<Millis> {
-        let listed = ["link:", "flow:", "idempotency:"].into_iter().flat_map(|prefix| self.storage.list(prefix));
-        let pending = self.storage.get(PENDING).into_iter();
-        listed.map(|(_, value)| value).chain(pending).filter_map(|value| expiry(&value)).min()
-    }
-}
-
-fn expiry(record: &str) -> Option<Millis> {
-    serde_json::from_str::<Value>(record).ok()?.get("expires_at")?.as_u64()
-}
-
-/// The connection's scopes. A link that asks for one more also asks for all the account has, so that nothing is lost.
-fn asked_scopes(account: &Account, connection: &Connection, more: &[String]) -> Vec<String> {
-    let mut scopes = connection.asked_scopes();
-    let kept: &[String] = if more.is_empty() { &[] } else { &account.scopes };
-    for scope in kept.iter().chain(more) {
-        if !scopes.contains(scope) {
-            scopes.push(scope.clone());
-        }
-    }
-    scopes
 }
 
 /// The failures of the browser's side. `status_reason` is what the page is chosen by.
 pub fn flow_error(reason: &str, message: &str) -> Error {
     Error::invalid(message).with(|details| details.status_reason = Some(reason.to_owned()))
-}
-
-fn link_refused(expired: bool) -> Error {
-    if expired {
-        flow_error("link_expired", "This link has expired or was used already. Ask for a new one where you got it.")
-    } else {
-        flow_error("link_unknown", "This link is not complete or not one of ours. Check that you copied all of it.")
-    }
 }
 
 /// The failure for a `state` that does not open.
