@@ -12,7 +12,7 @@ use regex_lite::Regex;
 use std::collections::BTreeMap;
 use url::Url;
 
-/// What the provider told us of an account (a cloud id) and what was asked at connect time (a subdomain).
+/// What the provider told us of an account (a cloud id).
 pub type Variables = BTreeMap<String, String>;
 
 /// What may stand in one path segment as it is: RFC 3986 unreserved characters.
@@ -43,10 +43,8 @@ impl Target<'_> {
     pub fn variable(&self, name: &str) -> Option<String> {
         let name = name.strip_prefix("account.")?;
         let value = self.variables.get(name)?;
-        let auth = &self.connector.auth;
-        let fields = auth.fields.iter().chain(auth.key.iter().flat_map(|key| key.fields.iter()));
-        let pattern = auth.patterns.iter().copied().chain(fields.map(|field| (field.name, field.pattern)));
-        let pattern = pattern.into_iter().find(|(known, _)| *known == name).map(|(_, pattern)| pattern);
+        let patterns = &self.connector.auth.patterns;
+        let pattern = patterns.iter().find(|(known, _)| *known == name).map(|(_, pattern)| pattern);
         match pattern {
             Some(pattern) => Regex::new(pattern).is_ok_and(|regex| regex.is_match(value)).then(|| value.clone()),
             None => Some(value.clone()),

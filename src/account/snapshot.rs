@@ -124,7 +124,7 @@ impl Row {
             "connection_name": self.connection_name,
             "connector": self.connector,
             "provider": self.connector,
-            "authorization_type": authorization_type(&self.connector),
+            "authorization_type": "OAUTH",
             "status": self.status,
             "status_reason": self.status_reason,
             "label": self.label,
@@ -133,12 +133,5 @@ impl Row {
             "updated_at": timestamp::format(self.updated_at),
             "last_used_at": self.last_used_at.map(timestamp::format),
         })
-    }
-}
-
-fn authorization_type(connector: &str) -> &'static str {
-    match crate::catalog::find_connector(connector) {
-        Some(connector) if connector.auth.oauth2.is_none() => "API_KEY",
-        _ => "OAUTH",
     }
 }

@@ -71,8 +71,8 @@ pub fn connector(file: &ConnectorFile, folder: &str, problems: &mut Problems) {
     if !is_date(&file.verified) {
         problems.add(&format!("verified `{}` must be a day, e.g. 2026-11-20", file.verified));
     }
-    if file.auth.oauth2.is_none() && file.auth.key.is_none() {
-        problems.add("auth needs [auth.oauth2] or [auth.key]");
+    if file.auth.oauth2.is_none() {
+        problems.add("auth needs [auth.oauth2]");
     }
     for url in
         [&file.http.base_url].into_iter().chain(file.auth.oauth2.iter().flat_map(|o| [&o.authorize_url, &o.token_url]))
@@ -106,13 +106,12 @@ pub fn connector(file: &ConnectorFile, folder: &str, problems: &mut Problems) {
                 .add(&format!("limit `{}`: units, per_seconds must be above 0, and cost at most units", limit.name));
         }
     }
-    let fields = file.auth.fields.iter().chain(file.auth.key.iter().flat_map(|key| &key.fields));
-    for (name, field) in fields {
-        if let Err(error) = regex_lite::Regex::new(&field.pattern) {
-            problems.add(&format!("field `{name}`: pattern: {error}"));
+    for (name, pattern) in &file.auth.patterns {
+        if let Err(error) = regex_lite::Regex::new(pattern) {
+            problems.add(&format!("pattern of `{name}`: {error}"));
         }
-        if !field.pattern.starts_with('^') || !field.pattern.ends_with('$') {
-            problems.add(&format!("field `{name}`: the pattern must start with ^ and end with $"));
+        if !pattern.starts_with('^') || !pattern.ends_with('$') {
+            problems.add(&format!("the pattern of `{name}` must start with ^ and end with $"));
         }
     }
 }

@@ -2,13 +2,13 @@
 
 use super::check::{self, Problems};
 use super::format::{
-    AuthFile, ConnectorFile, ContentFile, ErrorsFile, FieldFile, HttpFile, LookupFile, Map, OAuth2File, PageFile,
-    ParamFile, RevokeFile, ToolFile, ToolsFile,
+    AuthFile, ConnectorFile, ContentFile, ErrorsFile, HttpFile, LookupFile, Map, OAuth2File, PageFile, ParamFile,
+    RevokeFile, ToolFile, ToolsFile,
 };
 use super::model::{
-    Answer, Auth, BodyEncoding, Call, Choose, ClientAuth, Connector, Content, Effect, Encode, Errors, FailedWhen,
-    Field, Http, Key, Limit, LimitScope, List, Lookup, Message, OAuth2, Page, PageStyle, Pair, Param, Place,
-    RetryAfter, RetryUnit, Revoke, RevokeAuth, Rule, Step, TokenResponse, Tool,
+    Answer, Auth, BodyEncoding, Call, ClientAuth, Connector, Content, Effect, Encode, Errors, FailedWhen, Http, Limit,
+    LimitScope, List, Lookup, Message, OAuth2, Page, PageStyle, Pair, Param, Place, RetryAfter, RetryUnit, Revoke,
+    RevokeAuth, Rule, Step, TokenResponse, Tool,
 };
 use super::schema;
 use crate::template;
@@ -174,28 +174,9 @@ const PAGE_STYLES: &[(&str, PageStyle)] = &[
 fn compile_auth(file: &AuthFile, problems: &mut Problems) -> Auth {
     Auth {
         oauth2: file.oauth2.as_ref().map(|oauth2| compile_oauth2(oauth2, problems)),
-        key: file.key.as_ref().map(|key| Key {
-            fields: compile_fields(&key.fields),
-            headers: pairs(&key.headers),
-            query: pairs(&key.query),
-        }),
-        fields: compile_fields(&file.fields),
         identity: list(file.identity.iter().map(|lookup| compile_lookup(lookup, problems)).collect()),
         patterns: pairs(&file.patterns),
     }
-}
-
-fn compile_fields(fields: &Map<FieldFile>) -> List<Field> {
-    let field = |(name, field): (&String, &FieldFile)| Field {
-        name: text(name),
-        label: text(&field.label),
-        help: text(&field.help),
-        placeholder: text(&field.placeholder),
-        pattern: text(&field.pattern),
-        default: field.default.as_deref().map(text),
-        secret: field.secret,
-    };
-    list(fields.iter().map(field).collect())
 }
 
 fn compile_oauth2(file: &OAuth2File, problems: &mut Problems) -> OAuth2 {
@@ -246,11 +227,6 @@ fn compile_lookup(file: &LookupFile, _problems: &mut Problems) -> Lookup {
         json: json(file.json.as_ref()),
         save: pairs(&file.save),
         optional: file.optional,
-        choose: file.choose.as_ref().map(|choose| Choose {
-            list: text(&choose.list),
-            id: text(&choose.id),
-            name: text(&choose.name),
-        }),
     }
 }
 

@@ -32,9 +32,6 @@ pub struct ConnectorFile {
 #[serde(deny_unknown_fields)]
 pub struct AuthFile {
     pub oauth2: Option<OAuth2File>,
-    pub key: Option<KeyFile>,
-    #[serde(default)]
-    pub fields: Map<FieldFile>,
     #[serde(default)]
     pub identity: Vec<LookupFile>,
     #[serde(default)]
@@ -93,46 +90,12 @@ pub struct RevokeFile {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct KeyFile {
-    pub fields: Map<FieldFile>,
-    #[serde(default)]
-    pub headers: Map<String>,
-    #[serde(default)]
-    pub query: Map<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FieldFile {
-    pub label: String,
-    #[serde(default)]
-    pub help: String,
-    #[serde(default)]
-    pub placeholder: String,
-    pub pattern: String,
-    pub default: Option<String>,
-    #[serde(default)]
-    pub secret: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct LookupFile {
     pub request: String,
     pub json: Option<Value>,
     pub save: Map<String>,
     #[serde(default)]
     pub optional: bool,
-    pub choose: Option<ChooseFile>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ChooseFile {
-    #[serde(default)]
-    pub list: String,
-    pub id: String,
-    pub name: String,
 }
 
 #[derive(Deserialize)]

@@ -56,10 +56,6 @@ pub struct Connector {
 pub struct Auth {
     /// The OAuth 2.0 authorization code flow, where the vendor has it.
     pub oauth2: Option<OAuth2>,
-    /// Credentials that a person types into a form.
-    pub key: Option<Key>,
-    /// What must be asked before the flow can start (a subdomain).
-    pub fields: List<Field>,
     /// Look-ups after the tokens arrived: the account's label, a site's id.
     pub identity: List<Lookup>,
     /// Patterns that looked-up variables must match, since they may end up in a host name.
@@ -157,36 +153,6 @@ pub enum RevokeAuth {
     RevokeAsNobody,
 }
 
-/// Credentials a person types into a form (an API key).
-#[derive(Debug)]
-pub struct Key {
-    /// What is asked, secrets included.
-    pub fields: List<Field>,
-    /// Header and value template over the fields; `basic(…)` around `user:password` makes HTTP Basic.
-    pub headers: List<Pair>,
-    /// Query parameter and value template over the fields.
-    pub query: List<Pair>,
-}
-
-/// Something asked of the person who connects.
-#[derive(Debug)]
-pub struct Field {
-    /// Its name in templates.
-    pub name: &'static str,
-    /// What the form calls it.
-    pub label: &'static str,
-    /// A word of help below it.
-    pub help: &'static str,
-    /// An example inside it.
-    pub placeholder: &'static str,
-    /// What the whole value must match.
-    pub pattern: &'static str,
-    /// What to use when it is left empty; none means it must be given.
-    pub default: Option<&'static str>,
-    /// Whether it is a credential.
-    pub secret: bool,
-}
-
 /// A request made once the tokens are there, to learn about the account.
 #[derive(Debug)]
 pub struct Lookup {
@@ -198,19 +164,6 @@ pub struct Lookup {
     pub save: List<Pair>,
     /// Whether the account is usable without it.
     pub optional: bool,
-    /// When the answer lists several (sites): the pointer of the list, of the id and of the name in an item.
-    pub choose: Option<Choose>,
-}
-
-/// A choice the person must make when a look-up finds several of something.
-#[derive(Debug)]
-pub struct Choose {
-    /// JSON Pointer of the list in the answer.
-    pub list: &'static str,
-    /// JSON Pointer of an item's id.
-    pub id: &'static str,
-    /// JSON Pointer of an item's name.
-    pub name: &'static str,
 }
 
 /// How the API is reached.
