@@ -174,7 +174,7 @@ const PAGE_STYLES: &[(&str, PageStyle)] = &[
 fn compile_auth(file: &AuthFile, problems: &mut Problems) -> Auth {
     Auth {
         oauth2: file.oauth2.as_ref().map(|oauth2| compile_oauth2(oauth2, problems)),
-        identity: list(file.identity.iter().map(|lookup| compile_lookup(lookup, problems)).collect()),
+        identity: list(file.identity.iter().map(compile_lookup).collect()),
         patterns: pairs(&file.patterns),
     }
 }
@@ -221,7 +221,7 @@ fn compile_revoke(file: &RevokeFile, problems: &mut Problems) -> Revoke {
     }
 }
 
-fn compile_lookup(file: &LookupFile, _problems: &mut Problems) -> Lookup {
+fn compile_lookup(file: &LookupFile) -> Lookup {
     Lookup {
         request: request(&file.request),
         json: json(file.json.as_ref()),
