@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::limit::gate;
 use crate::ports::Millis;
 use futures_util::FutureExt;
+use serde_json::{Map, Value};
 use std::rc::Rc;
 
 /// How long an isolate uses an account's token without asking KV again. Disconnecting waits this long, so that no lease
@@ -39,8 +40,9 @@ pub struct Used {
 
 impl Used {
     /// The call as the limits see it.
-    pub fn gate(&self, tool: Option<&'static Tool>) -> gate::Call<'_> {
-        gate::Call { connector: self.connector, tool, connection: &self.known.connection, account: self.id.as_str() }
+    pub fn gate<'a>(&'a self, tool: Option<&'static Tool>, input: Option<&'a Map<String, Value>>) -> gate::Call<'a> {
+        let (connection, account) = (&self.known.connection, self.id.as_str());
+        gate::Call { connector: self.connector, tool, connection, account, input }
     }
 }
 

@@ -131,7 +131,7 @@ impl App {
         if !connection::is_name(name) {
             return Err(connection::not_found(name));
         }
-        let connection = connection::load(&*self.config, name).await?;
+        let connection = connection::load(&*self.config, &self.keys, name).await?;
         let known = Rc::new(Known { connection, salt: OnceCell::new() });
         remember(&self.isolate.connections, name.to_owned(), now, known.clone());
         Ok(known)

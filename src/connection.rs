@@ -1,6 +1,6 @@
 //! Connections: an operator's configuration of a connector. Kept in KV, since they are written seldom.
 
-use crate::catalog::model::ClientAuth;
+use crate::catalog::model::{Auth, ClientAuth, Credential, Field, Method};
 use crate::catalog::{self, Connector};
 use crate::code::Code;
 use crate::digest;
@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::keys::Keys;
 use crate::ports::{Clock, Millis, Random, Store, random};
 use crate::secret::Secret;
+use regex_lite::Regex;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -22,6 +23,18 @@ pub struct Connection {
     pub name: String,
     /// Connector id.
     pub connector: String,
+    /// How its accounts are connected: `oauth2`, `oauth1`, `key` or `jwt`; none means the connector's first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Fields of the connector that are the same for all accounts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<String, String>,
+    /// The operator's secret fields, each sealed for `<id>/fields/<name>`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, String>,
+    /// The same, opened; never stored.
+    #[serde(skip)]
+    pub opened: BTreeMap<String, Secret>,
     /// OAuth client id.
     pub client_id: String,
     /// OAuth client secret, sealed for `<id>/client_secret`.
@@ -81,15 +94,70 @@ impl Connection {
         })
     }
 
+    /// The way its accounts are connected.
+    pub fn method(&self, connector: &Connector) -> Method {
+        let named = self.method.as_deref().and_then(method);
+        named.or_else(|| methods(&connector.auth).first().copied()).unwrap_or(Method::ByOAuth2)
+    }
+
+    /// How that way sends its credential, if not the way the connector says.
+    pub fn credential(&self, connector: &'static Connector) -> Option<&'static Credential> {
+        let auth = &connector.auth;
+        match self.method(connector) {
+            Method::ByOAuth2 => None,
+            Method::ByOAuth1 => auth.oauth1.as_ref().map(|oauth1| &oauth1.credential),
+            Method::ByKey => auth.key.as_ref().map(|key| &key.credential),
+            Method::ByJwt => auth.jwt.as_ref().map(|jwt| &jwt.credential),
+        }
+    }
+
+    /// The fields that matter to it.
+    pub fn needed_fields(&self, connector: &'static Connector) -> impl Iterator<Item = &'static Field> {
+        let method = self.method(connector);
+        connector.auth.fields.iter().filter(move |field| field.methods.is_empty() || field.methods.contains(&method))
+    }
+
+    /// The fields a person is asked for: all that neither the operator gives nor `known` has.
+    pub fn asked_fields(&self, connector: &'static Connector, known: &BTreeMap<String, String>) -> Vec<&'static Field> {
+        let missing = |name: &str| !self.fields.contains_key(name) && !known.contains_key(name);
+        self.needed_fields(connector).filter(|field| !field.by_operator && missing(field.name)).collect()
+    }
+
     /// The scopes it asks for.
     pub fn asked_scopes(&self) -> Vec<String> {
-        match &self.scopes {
-            Some(scopes) => scopes.clone(),
-            None => self
-                .connector()
-                .ok()
-                .and_then(|connector| connector.auth.oauth2.as_ref())
-                .map_or_else(Vec::new, |oauth2| oauth2.scopes.iter().map(|scope| (*scope).to_owned()).collect()),
+        let usual = || {
+            let connector = self.connector().ok()?;
+            Some(match self.method(connector) {
+                Method::ByOAuth2 => connector.auth.oauth2.as_ref()?.scopes.0,
+                Method::ByOAuth1 => connector.auth.oauth1.as_ref()?.scopes.0,
+                Method::ByJwt => connector.auth.jwt.as_ref()?.scopes.0,
+                Method::ByKey => &[],
+            })
+        };
+        let texts = |scopes: &[&str]| scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        self.scopes.clone().unwrap_or_else(|| texts(usual().unwrap_or_default()))
+    }
+
+    /// Opens the operator's secret fields.
+    pub fn open(&mut self, keys: &Keys) -> Result<()> {
+        for (name, sealed) in &self.secrets {
+            self.opened.insert(name.clone(), keys.open(&format!("{}/fields/{name}", self.id), sealed)?);
+        }
+        Ok(())
+    }
+
+    /// Takes over fields: those of the connector that are secret are sealed, all others are kept as they are.
+    pub fn set_fields(&mut self, given: BTreeMap<String, String>, keys: &Keys, source: &dyn Random) {
+        let connector = catalog::find_connector(&self.connector);
+        for (name, value) in given {
+            let field = connector.and_then(|connector| connector.auth.fields.iter().find(|field| field.name == name));
+            if field.is_some_and(|field| field.secret) {
+                let secret = Secret::new(value);
+                self.secrets.insert(name.clone(), keys.seal(&format!("{}/fields/{name}", self.id), &secret, source));
+                self.opened.insert(name, secret);
+            } else {
+                self.fields.insert(name, value);
+            }
         }
     }
 
@@ -111,6 +179,12 @@ impl Connection {
         if self.client_secret.as_ref().is_some_and(|sealed| keys.is_outdated(sealed)) {
             let secret = self.open_client_secret(keys)?;
             self.set_client_secret(&secret, keys, source);
+        }
+        for (name, sealed) in &mut self.secrets {
+            if keys.is_outdated(sealed) {
+                let context = format!("{}/fields/{name}", self.id);
+                *sealed = keys.seal(&context, &keys.open(&context, sealed)?, source);
+            }
         }
         if keys.is_outdated(&self.salt) {
             let context = format!("{}/salt", self.id);
@@ -141,11 +215,20 @@ impl Connection {
             problem("connector", format!("no connector `{}`", self.connector));
             return problems;
         };
-        if connector.auth.oauth2.is_some() && self.client_id.is_empty() {
+        let ways: Vec<_> = methods(&connector.auth).into_iter().map(method_name).collect();
+        if let Some(named) = self.method.as_deref().filter(|named| !ways.contains(named)) {
+            let words = format!("{} has no way to connect named `{named}`; it has {}", connector.name, ways.join(", "));
+            problem("method", words);
+            return problems;
+        }
+        let method = self.method(connector);
+        let by_oauth = matches!(method, Method::ByOAuth2 | Method::ByOAuth1);
+        let sends_id = self.credential(connector).is_some_and(|credential| credential.header.1.contains("{client_id}"));
+        if (by_oauth || sends_id) && self.client_id.is_empty() {
             problem("client_id", format!("{} needs an OAuth client id", connector.name));
         }
         let public = connector.auth.oauth2.as_ref().is_none_or(|oauth2| oauth2.client_auth == ClientAuth::ClientNone);
-        if !public && self.client_secret.is_none() {
+        if by_oauth && !(method == Method::ByOAuth2 && public) && self.client_secret.is_none() {
             problem("client_secret", format!("{} needs an OAuth client secret", connector.name));
         }
         if let (Some(oauth2), Some(scopes)) = (&connector.auth.oauth2, &self.scopes) {
@@ -154,6 +237,7 @@ impl Connection {
                 problem("scopes", format!("`{scope}` is not one scope"));
             }
         }
+        self.check_fields(connector, &mut problem);
         for (name, units) in &self.limits {
             match connector.limits.iter().find(|limit| limit.name == name) {
                 None => {
@@ -170,6 +254,78 @@ impl Connection {
             }
         }
         problems
+    }
+
+    fn check_fields(&self, connector: &'static Connector, problem: &mut dyn FnMut(&str, String)) {
+        let known: Vec<_> = self.needed_fields(connector).map(|field| field.name).collect();
+        for name in self.fields.keys().chain(self.secrets.keys()).filter(|name| !known.contains(&name.as_str())) {
+            let words = match known.as_slice() {
+                [] => format!("{} has no fields", connector.name),
+                known => format!("{} has the fields {}", connector.name, known.join(", ")),
+            };
+            problem(&format!("fields/{name}"), words);
+        }
+        for field in self.needed_fields(connector) {
+            let given = self.fields.get(field.name).map(String::as_str);
+            let given = given.or_else(|| self.opened.get(field.name).map(Secret::reveal));
+            let wrong = match given {
+                Some(value) => field_problem(field, value),
+                None if field.by_operator && field.required && !self.secrets.contains_key(field.name) => {
+                    Some(format!("is needed: {}", field.help))
+                }
+                None => None,
+            };
+            if let Some(words) = wrong {
+                problem(&format!("fields/{}", field.name), words);
+            }
+        }
+    }
+}
+
+/// What is wrong with the value of a field; none if it is fine.
+pub fn field_problem(field: &Field, value: &str) -> Option<String> {
+    let fits = field.pattern.is_empty() || Regex::new(field.pattern).is_ok_and(|regex| regex.is_match(value));
+    let longest = if field.multiline { 16_384 } else { 1_024 };
+    if value.len() > longest {
+        return Some(format!("must have at most {longest} bytes"));
+    }
+    if !field.multiline && value.chars().any(char::is_control) {
+        return Some("must not hold control characters".into());
+    }
+    let example = if field.example.is_empty() { String::new() } else { format!(", e.g. {}", field.example) };
+    (!fits).then(|| format!("does not look like one: {}{example}", field.help))
+}
+
+/// The ways a connector has, the one taken first before the others.
+pub fn methods(auth: &Auth) -> Vec<Method> {
+    let there = [
+        (auth.oauth2.is_some(), Method::ByOAuth2),
+        (auth.oauth1.is_some(), Method::ByOAuth1),
+        (auth.key.is_some(), Method::ByKey),
+        (auth.jwt.is_some(), Method::ByJwt),
+    ];
+    there.into_iter().filter(|(there, _)| *there).map(|(_, method)| method).collect()
+}
+
+const METHODS: [(&str, Method); 4] =
+    [("oauth2", Method::ByOAuth2), ("oauth1", Method::ByOAuth1), ("key", Method::ByKey), ("jwt", Method::ByJwt)];
+
+fn method(name: &str) -> Option<Method> {
+    METHODS.iter().find(|(known, _)| *known == name).map(|(_, method)| *method)
+}
+
+/// The name of a way to connect.
+pub fn method_name(method: Method) -> &'static str {
+    METHODS.iter().find(|(_, known)| *known == method).map_or("", |(name, _)| name)
+}
+
+/// What the API calls a way to connect.
+pub fn authorization_type(method: Method) -> &'static str {
+    match method {
+        Method::ByOAuth2 => "OAUTH",
+        Method::ByOAuth1 => "OAUTH1",
+        Method::ByKey => "API_KEY",
+        Method::ByJwt => "SERVICE_ACCOUNT",
     }
 }
 
@@ -189,6 +345,10 @@ pub fn fresh(name: &str, connector: &str, keys: &Keys, clock: &dyn Clock, source
         v: 1,
         name: name.to_owned(),
         connector: connector.to_owned(),
+        method: None,
+        fields: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        opened: BTreeMap::new(),
         client_id: String::new(),
         client_secret: None,
         scopes: None,
@@ -207,16 +367,19 @@ pub fn key(name: &str) -> String {
     format!("connection:{name}")
 }
 
-/// Reads a connection.
-pub async fn find(store: &dyn Store, name: &str) -> Result<Option<Connection>> {
+/// Reads a connection, and opens its secret fields.
+pub async fn find(store: &dyn Store, keys: &Keys, name: &str) -> Result<Option<Connection>> {
     let Some(text) = store.get(&key(name)).await? else { return Ok(None) };
     let parsed = serde_json::from_str(&text);
-    parsed.map(Some).map_err(|error| Error::internal(format!("connection `{name}` cannot be read: {error}")))
+    let mut connection: Connection =
+        parsed.map_err(|error| Error::internal(format!("connection `{name}` cannot be read: {error}")))?;
+    connection.open(keys)?;
+    Ok(Some(connection))
 }
 
 /// Reads a connection that must be there.
-pub async fn load(store: &dyn Store, name: &str) -> Result<Connection> {
-    find(store, name).await?.ok_or_else(|| not_found(name))
+pub async fn load(store: &dyn Store, keys: &Keys, name: &str) -> Result<Connection> {
+    find(store, keys, name).await?.ok_or_else(|| not_found(name))
 }
 
 /// The failure for a name that no connection has.

@@ -88,11 +88,18 @@ pub fn merge(under: &mut Value, over: Value) {
 }
 
 /// Fills the holes of a JSON template. A string that is one hole takes the value as it is; members and items whose
-/// hole has no value are left out; an object that loses all its members goes too.
+/// hole has no value are left out; an object that loses all its members goes too. `{"$join": " and ", "$of": […]}` is a text
+/// of those items that have a value.
 pub fn fill(template: &Value, value: &dyn Fn(&str) -> Option<Value>) -> Option<Value> {
     match template {
         Value::String(text) => fill_text(text, value),
         Value::Array(items) => Some(Value::Array(items.iter().filter_map(|item| fill(item, value)).collect())),
+        Value::Object(fields) if fields.contains_key("$join") => {
+            let filled = fill(fields.get("$of")?, value)?;
+            let texts: Vec<_> = filled.as_array()?.iter().filter_map(to_text).collect();
+            let join = fields.get("$join")?.as_str()?;
+            (!texts.is_empty()).then(|| Value::String(texts.join(join)))
+        }
         Value::Object(fields) => {
             let filled: Map<_, _> =
                 fields.iter().filter_map(|(name, field)| Some((name.clone(), fill(field, value)?))).collect();
@@ -143,6 +150,9 @@ mod tests {
         };
         let template =
             json!({ "l": "{labels}", "t": "n={n}", "gone": "{x}", "deep": { "y": "{x}" }, "z": "{x|n}", "k": true });
+        let join = |of: Value| fill(&json!({ "$join": " and ", "$of": of }), &value);
+        assert_eq!(join(json!(["a = {n}", "b = {x}", "c"])), Some(json!("a = 3 and c")));
+        assert_eq!(join(json!(["b = {x}"])), None);
         assert_eq!(fill(&template, &value), Some(json!({ "l": ["a"], "t": "n=3", "z": 3, "k": true })));
     }
 }

@@ -28,6 +28,13 @@ pub fn random<const N: usize>(random: &dyn Random) -> [u8; N] {
     bytes
 }
 
+/// Signatures with other people's private keys.
+#[async_trait(?Send)]
+pub trait Signer {
+    /// RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017 section 8.2); the key is PKCS#8 DER. None when that is no RSA key.
+    async fn rs256(&self, pkcs8: &[u8], message: &[u8]) -> Option<Vec<u8>>;
+}
+
 /// The body of a request or an answer.
 #[derive(Default)]
 pub enum Body {

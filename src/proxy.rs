@@ -49,7 +49,7 @@ pub async fn forward(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response> {
-    let call = used.gate(None);
+    let call = used.gate(None, None);
     access::enter(app, &call).await?;
     let leased = access::lease(app, used, None).await?;
     let target =
@@ -97,7 +97,7 @@ async fn learn(app: &App, used: &Used, answer: &Response) {
         details.retry_after = Some(wait);
         details.limit_type = Some("requests".into());
     });
-    execute::after_failure(app, used, &used.gate(None), error).await;
+    execute::after_failure(app, used, &used.gate(None, None), error).await;
 }
 
 /// A path below the API's base, or a whole URL; `https:/` is what some clients make of `https://`.

@@ -3,6 +3,7 @@
 
 use crate::address;
 use crate::catalog::Connector;
+use crate::catalog::model::{Credential, List};
 use crate::code::Code;
 use crate::connection::Connection;
 use crate::error::{Error, Result};
@@ -39,16 +40,40 @@ pub struct Target<'a> {
 }
 
 impl Target<'_> {
-    /// A variable by its name in templates, `account.cloud_id`, if it has the form it must have.
+    /// A variable by its name in templates, `account.cloud_id`, if it has the form it must have: the account's own, else
+    /// the connection's, else what the field is when nobody says.
     pub fn variable(&self, name: &str) -> Option<String> {
         let name = name.strip_prefix("account.")?;
-        let value = self.variables.get(name)?;
-        let patterns = &self.connector.auth.patterns;
-        let pattern = patterns.iter().find(|(known, _)| *known == name).map(|(_, pattern)| pattern);
-        match pattern {
-            Some(pattern) => Regex::new(pattern).is_ok_and(|regex| regex.is_match(value)).then(|| value.clone()),
-            None => Some(value.clone()),
+        let auth = &self.connector.auth;
+        let field = auth.fields.iter().find(|field| field.name == name);
+        let usual = || field.map(|field| field.default).filter(|default| !default.is_empty());
+        let given = self.variables.get(name).or_else(|| self.connection.fields.get(name)).map(String::as_str);
+        let value = given.or_else(usual)?;
+        let pattern = auth.patterns.iter().find(|(known, _)| *known == name).map(|(_, pattern)| *pattern);
+        match pattern.or_else(|| field.map(|field| field.pattern)).filter(|pattern| !pattern.is_empty()) {
+            Some(pattern) => Regex::new(pattern).is_ok_and(|regex| regex.is_match(value)).then(|| value.to_owned()),
+            None => Some(value.to_owned()),
         }
+    }
+
+    /// What a header may hold beside the token: account variables, the client's id, the operator's secret fields.
+    pub fn secret(&self, name: &str) -> Option<String> {
+        match (name, name.strip_prefix("connection.")) {
+            ("client_id", _) => Some(self.connection.client_id.clone()),
+            (_, Some(field)) => self.connection.opened.get(field).map(|secret| secret.reveal().to_owned()),
+            _ => self.variable(name),
+        }
+    }
+
+    /// How the credential is sent, the way this connection connects.
+    pub fn credential(&self) -> Credential {
+        let own = self.connector.http.credential;
+        let (header, headers) = match self.connection.credential(self.connector) {
+            Some(credential) if credential.header.0.is_empty() => (own, credential.headers.0),
+            Some(credential) => (credential.header, credential.headers.0),
+            None => (own, [].as_slice()),
+        };
+        Credential { header, headers: List(headers) }
     }
 
     /// Fills account variables into a URL of the connector.
@@ -63,6 +88,16 @@ impl Target<'_> {
     pub fn token_url(&self) -> Result<String> {
         let declared = self.connector.auth.oauth2.as_ref().map_or("", |oauth2| oauth2.token_url);
         self.connection.endpoints.token_url.clone().map_or_else(|| self.fill(declared), Ok)
+    }
+
+    /// An endpoint of OAuth 1.0a: the connector's, or its path on the origin of an overridden token endpoint.
+    pub fn oauth1_url(&self, declared: &str) -> Result<String> {
+        let mut url = self.fill(declared)?;
+        if let Some(moved) = self.connection.endpoints.token_url.as_deref().and_then(|url| Url::parse(url).ok()) {
+            let path = Url::parse(&url).map(|url| url.path().to_owned()).unwrap_or_default();
+            url = format!("{}{path}", moved.origin().ascii_serialization());
+        }
+        Ok(url)
     }
 
     /// The authorization endpoint.
@@ -105,15 +140,26 @@ impl Target<'_> {
             return below.map(|_| url).ok_or_else(|| refused(format!("`{path_or_url}` leaves the API's base URL")));
         }
         let url = Url::parse(path_or_url).map_err(|error| refused(format!("`{path_or_url}` is not a URL: {error}")))?;
-        self.check_host(&url)?;
+        self.check_host(&url, &[])?;
         self.moved(url)
     }
 
-    fn check_host(&self, url: &Url) -> Result<()> {
+    /// As [`Target::url`], for a request without the credential: it may go to the connector's file hosts, too.
+    pub fn file_url(&self, path_or_url: &str) -> Result<Url> {
+        match Url::parse(path_or_url) {
+            Ok(url) => {
+                self.check_host(&url, self.connector.http.file_hosts.0)?;
+                self.moved(url)
+            }
+            Err(_) => self.url(path_or_url),
+        }
+    }
+
+    fn check_host(&self, url: &Url, more: &[&str]) -> Result<()> {
         let host = url.host_str().unwrap_or_default();
         let base = Url::parse(&self.fill(self.connector.http.base_url)?).ok();
         let own = base.as_ref().and_then(Url::host_str) == Some(host);
-        let declared = self.connector.http.hosts.iter().filter_map(|declared| self.fill(declared).ok());
+        let declared = self.connector.http.hosts.iter().chain(more).filter_map(|declared| self.fill(declared).ok());
         let fine =
             url.scheme() == "https" && url.port().is_none() && url.username().is_empty() && url.password().is_none();
         if fine && (own || declared.into_iter().any(|declared| address::matches(host, &declared))) {
@@ -122,8 +168,7 @@ impl Target<'_> {
         if self.is_override(url) {
             return Ok(());
         }
-        let message =
-            format!("`{host}` is not one of {}'s hosts; the credential does not go there", self.connector.name);
+        let message = format!("`{host}` is not one of {}'s hosts; no request goes there", self.connector.name);
         Err(Error::new(Code::PermissionDenied, message).of(self.connector.id))
     }
 

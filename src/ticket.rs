@@ -15,6 +15,8 @@ pub enum Purpose {
     Link,
     /// OAuth `state` (RFC 6749 section 10.12).
     State,
+    /// A choice among several sites or workspaces.
+    Choice,
     /// Verification of the user by the operator's backend.
     Verification,
 }
@@ -24,6 +26,7 @@ impl Purpose {
         match self {
             Self::Link => "link",
             Self::State => "state",
+            Self::Choice => "choice",
             Self::Verification => "verification",
         }
     }
@@ -32,7 +35,7 @@ impl Purpose {
     pub fn lifetime(self) -> Millis {
         match self {
             Self::Link => 15 * 60_000,
-            Self::State | Self::Verification => 10 * 60_000,
+            Self::State | Self::Choice | Self::Verification => 10 * 60_000,
         }
     }
 }

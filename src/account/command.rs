@@ -9,6 +9,7 @@ use crate::target::Variables;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// The accounts, each behind its Durable Object.
 #[async_trait(?Send)]
@@ -63,24 +64,32 @@ pub struct Answer {
     pub error_description: Option<String>,
     /// `iss`
     pub iss: Option<String>,
+    /// `oauth_token` of OAuth 1.0a
+    pub token: Option<Secret>,
+    /// `oauth_verifier` of OAuth 1.0a
+    pub verifier: Option<Secret>,
 }
 
 /// A question to an account.
 #[expect(missing_docs, reason = "the fields are named by what they are; each variant says what it does")]
 #[derive(Serialize, Deserialize)]
 pub enum Command {
-    /// Make it; fails with `CONFLICT` if it exists.
-    Create { birth: Birth, import: Option<Import> },
+    /// Make it; fails with `CONFLICT` if it exists. With a credential in `fields` it is connected at once.
+    Create { birth: Birth, import: Option<Import>, fields: BTreeMap<String, Secret> },
     /// Everything but tokens.
     View,
     /// A magic link; makes the account when it is new.
-    Link { birth: Birth, verify: Option<Verify>, more_scopes: Vec<String> },
+    Link { birth: Birth, verify: Option<Verify>, more_scopes: Vec<String>, fields: Variables },
     /// A link that asks for more scopes, for an account that exists.
     Relink { more_scopes: Vec<String> },
     /// What the page behind a magic link shows.
     Open { ticket: String },
-    /// The person pressed the button: where to send the browser.
-    Start { ticket: String, browser: String, redirect_uri: String },
+    /// The person pressed the button, with what they typed in: where to send the browser, or connected already.
+    Start { ticket: String, browser: String, redirect_uri: String, fields: BTreeMap<String, Secret> },
+    /// What there is to choose from.
+    Choices { ticket: String, browser: String },
+    /// The person chose.
+    Choose { ticket: String, browser: String, option: usize },
     /// The browser came back.
     Finish { state: String, browser: String, connection_name: String, answer: Answer },
     /// The operator's backend says who it was.
@@ -114,7 +123,11 @@ pub enum Reply {
     /// A magic link's ticket.
     Link { ticket: String, expires_at: Millis },
     /// What the consent page shows.
-    Consent { connection_name: String, scopes: Vec<String> },
+    Consent { connection_name: String, scopes: Vec<String>, given: Variables, before: Variables },
+    /// The person has to choose: a ticket for that.
+    Choose { ticket: String },
+    /// What there is to choose from: names, and what tells two of them apart.
+    Choices { connector: String, options: Vec<(String, String)> },
     /// Where to send the browser.
     Go { url: String },
     /// Connected, or waiting for verification.

@@ -1,20 +1,24 @@
-//! Connecting: magic link, consent, code exchange, look-ups, verification.
+//! Connecting: from a magic link to a consent or a typed-in credential, and the browser's way back.
 
 use super::command::{Answer, Reply, Verify};
+use super::completion::Consented;
 use super::link::asked_scopes;
-use super::object::{Object, PENDING};
+use super::object::Object;
 use super::renew;
-use super::snapshot::Snapshot;
-use super::{Account, Reason, Renewal, Status, Tokens};
+use super::typed::{self, Secrets};
+use super::{Account, Reason};
+use crate::catalog::model::{Meaning, Method, OAuth1, OAuth2};
 use crate::code::Code;
 use crate::connection::Connection;
 use crate::digest;
 use crate::error::{Error, Result};
 use crate::oauth::authorize::{self, Authorize};
+use crate::oauth::oauth1::{self, Pair, Signed};
 use crate::oauth::token::{self, Refusal};
 use crate::oauth::{Client, token::Tokens as NewTokens};
 use crate::ports::Millis;
-use crate::target::Variables;
+use crate::secret::Secret;
+use crate::target::{Target, Variables};
 use crate::ticket::{self, Purpose, Refused};
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -23,19 +27,13 @@ use url::Url;
 #[derive(Serialize, Deserialize)]
 struct Flow {
     browser: String,
+    /// The PKCE verifier; for OAuth 1.0a the temporary token's secret.
     verifier: Option<String>,
     redirect_uri: String,
     scopes: Vec<String>,
     verify: Option<Verify>,
-    pub(super) expires_at: Millis,
-}
-
-/// What was consented to and waits for the operator's word.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Pending {
-    ticket: String,
-    tokens: Tokens,
-    scopes: Vec<String>,
+    /// What the person or the operator said before.
+    #[serde(default)]
     variables: Variables,
     pub(super) expires_at: Millis,
 }
@@ -44,32 +42,63 @@ fn flow_key(state: &str) -> String {
     format!("flow:{}", digest::hash(state))
 }
 
+type Failed = (Option<Reason>, Error);
+
 impl Object {
-    pub(super) async fn start(&self, ticket: &str, browser: &str, redirect_uri: &str) -> Result<Reply> {
+    pub(super) async fn start(
+        &self,
+        ticket: &str,
+        browser: &str,
+        redirect_uri: &str,
+        fields: &Secrets,
+    ) -> Result<Reply> {
         let (account, link) = self.find_link(ticket)?;
         let connection = self.connection(&account).await?;
-        let target = Self::target(&connection, &account.variables)?;
-        let Some(oauth2) = &target.connector.auth.oauth2 else {
-            return Err(Error::internal(format!("{} is not connected by OAuth", target.connector.name)));
-        };
-        let state = ticket::issue(Purpose::State, &account.id, &self.world.keys, self.now(), &*self.world.random);
-        let verifier = oauth2.pkce.then(|| authorize::verifier(&*self.world.random));
+        let (variables, secrets) = typed::sort(&connection, &link.fields, fields)?;
+        let target = Self::target(&connection, &variables)?;
         let scopes = asked_scopes(&account, &connection, &link.more_scopes);
-        let url = authorize::url(&Authorize {
-            oauth2,
-            url: target.authorize_url()?,
-            client_id: &connection.client_id,
-            redirect_uri,
-            state: &state,
-            scopes: &scopes,
-            verifier: verifier.as_ref(),
-        })?;
+        let state = ticket::issue(Purpose::State, &account.id, &self.world.keys, self.now(), &*self.world.random);
+        let auth = &target.connector.auth;
+        let (url, verifier) = match (connection.method(target.connector), &auth.oauth2, &auth.oauth1) {
+            (Method::ByOAuth2, Some(oauth2), _) => {
+                let verifier = oauth2.pkce.then(|| authorize::verifier(&*self.world.random));
+                let url = authorize::url(&Authorize {
+                    oauth2,
+                    url: target.authorize_url()?,
+                    client_id: &connection.client_id,
+                    redirect_uri,
+                    state: &state,
+                    scopes: &scopes,
+                    verifier: verifier.as_ref(),
+                })?;
+                (url, verifier)
+            }
+            (Method::ByOAuth1, _, Some(oauth1)) => {
+                let asked = self.ask_oauth1(oauth1, &target, redirect_uri, &state, &scopes).await;
+                match asked {
+                    Ok((url, secret)) => (url, Some(secret)),
+                    Err((reason, error)) => return Err(self.failed(reason, error).await),
+                }
+            }
+            _ => {
+                let browser = digest::hash(browser);
+                let typed = self.typed(&account, &connection, variables, &secrets).await;
+                return match typed {
+                    Ok(typed) => {
+                        let consented = Consented { verify: link.verify, ..typed };
+                        self.complete(consented, &connection, Some(&browser)).await
+                    }
+                    Err(error) => Err(self.failed(Some(Reason::CredentialRefused), error).await),
+                };
+            }
+        };
         let flow = Flow {
             browser: digest::hash(browser),
             verifier: verifier.map(|verifier| self.seal(&account, "verifier", &verifier)),
             redirect_uri: redirect_uri.to_owned(),
             scopes,
             verify: link.verify,
+            variables,
             expires_at: self.now() + Purpose::State.lifetime(),
         };
         self.put(&flow_key(&state), &flow);
@@ -106,9 +135,16 @@ impl Object {
         }
         // From here on the state is spent, whatever happens (RFC 6749 section 10.12).
         self.storage.delete(&flow_key(state));
-        let outcome = self.exchange(&account, &flow, answer).await;
-        match outcome {
-            Ok((new, connection)) => self.connected(new, &flow, &connection).await,
+        match self.exchange(&account, &flow, answer).await {
+            Ok((new, connection)) => {
+                let mut variables = flow.variables;
+                variables.extend(new.variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+                let expires_at = self.expires_at(&account, new.expires_in);
+                let tokens = self.sealed(&account, &new.access, new.refresh.as_ref(), expires_at);
+                let scopes = new.scopes.filter(|scopes| !scopes.is_empty()).unwrap_or(flow.scopes);
+                let consented = Consented { tokens, scopes, variables, verify: flow.verify, step: 0 };
+                self.complete(consented, &connection, Some(&flow.browser)).await
+            }
             Err((reason, error)) => Err(self.failed(reason, error).await),
         }
     }
@@ -118,169 +154,154 @@ impl Object {
         account: &Account,
         flow: &Flow,
         answer: Answer,
-    ) -> std::result::Result<(NewTokens, Connection), (Option<Reason>, Error)> {
+    ) -> std::result::Result<(NewTokens, Connection), Failed> {
         let ours = |error: Error| (None, error);
         let connection = self.connection(account).await.map_err(ours)?;
-        let target = Self::target(&connection, &account.variables).map_err(ours)?;
-        let authorize_url = target.authorize_url().map_err(ours)?;
-        check_issuer(&authorize_url, answer.iss.as_deref()).map_err(|error| (Some(Reason::IssuerMismatch), error))?;
-        if let Some(code) = &answer.error {
-            return Err(denied(target.connector.name, code, answer.error_description.as_deref()));
-        }
-        let code = answer.code.filter(|code| !code.reveal().is_empty());
-        let code = code.ok_or_else(|| denied(target.connector.name, "no code", None))?;
-        let Some(oauth2) = &target.connector.auth.oauth2 else {
-            return Err(ours(Error::internal("this connector has no OAuth")));
-        };
-        let secret = connection.open_client_secret(&self.world.keys).map_err(ours)?;
-        let client = Client { id: connection.client_id.clone(), secret };
+        let target = Self::target(&connection, &flow.variables).map_err(ours)?;
         let verifier = match &flow.verifier {
             Some(sealed) => Some(self.open_sealed(account, "verifier", sealed).map_err(ours)?),
             None => None,
         };
+        let auth = &target.connector.auth;
+        let tokens = match (connection.method(target.connector), &auth.oauth2, &auth.oauth1) {
+            (Method::ByOAuth2, Some(oauth2), _) => {
+                self.exchange_code(oauth2, &target, flow, verifier.as_ref(), answer).await?
+            }
+            (Method::ByOAuth1, _, Some(oauth1)) => {
+                self.exchange_oauth1(oauth1, &target, verifier.unwrap_or_default(), answer).await?
+            }
+            _ => return Err(ours(Error::internal("this connector has no OAuth"))),
+        };
+        Ok((tokens, connection.clone()))
+    }
+
+    async fn exchange_code(
+        &self,
+        oauth2: &'static OAuth2,
+        target: &Target<'_>,
+        flow: &Flow,
+        verifier: Option<&Secret>,
+        answer: Answer,
+    ) -> std::result::Result<NewTokens, Failed> {
+        let ours = |error: Error| (None, error);
+        let authorize_url = target.authorize_url().map_err(ours)?;
+        check_issuer(&authorize_url, answer.iss.as_deref()).map_err(|error| (Some(Reason::IssuerMismatch), error))?;
+        if let Some(code) = &answer.error {
+            let words = answer.error_description.as_deref();
+            return Err(denied(target.connector.name, code, words, token::meaning(oauth2, code, words)));
+        }
+        let code = answer.code.filter(|code| !code.reveal().is_empty());
+        let code = code.ok_or_else(|| denied(target.connector.name, "no code", None, None))?;
+        let client = self.client(target).map_err(ours)?;
         let url = target.token_url().map_err(ours)?;
-        let request = token::exchange(oauth2, url, &client, &code, &flow.redirect_uri, verifier.as_ref());
+        let request = token::exchange(oauth2, url, &client, &code, &flow.redirect_uri, verifier);
         let tokens = match self.world.http.send(request).await {
             Ok(response) => token::read(oauth2, &response),
             Err(unanswered) => Err(unanswered.into()),
         };
-        match tokens {
-            Ok(tokens) => Ok((tokens, connection.clone())),
-            Err(refused) => {
-                let reason = match refused.refusal {
-                    Refusal::Grant => Reason::CodeRefused,
-                    Refusal::Client => Reason::ClientRejected,
-                    Refusal::Redirect => Reason::RedirectUriMismatch,
-                    Refusal::Request => Reason::AuthorizationFailed,
-                    Refusal::RateLimited | Refusal::Broken | Refusal::TimedOut | Refusal::Unreachable => {
-                        Reason::ProviderUnreachable
-                    }
-                };
-                let mut error = renew::error(target.connector.id, &refused);
-                if refused.refusal == Refusal::Grant {
-                    error =
-                        Error::new(Code::ProviderInvalidRequest, "the provider did not accept the authorization code")
-                            .of(target.connector.id);
+        tokens.map_err(|refused| {
+            let reason = match refused.refusal {
+                Refusal::Grant => Reason::CodeRefused,
+                Refusal::Client => Reason::ClientRejected,
+                Refusal::Redirect => Reason::RedirectUriMismatch,
+                Refusal::Request => Reason::AuthorizationFailed,
+                Refusal::AdminConsent => Reason::AdminConsentRequired,
+                Refusal::RateLimited | Refusal::Broken | Refusal::TimedOut | Refusal::Unreachable => {
+                    Reason::ProviderUnreachable
                 }
-                Err((Some(reason), error))
+            };
+            let mut error = renew::error(target.connector.id, &refused);
+            if refused.refusal == Refusal::Grant {
+                error = Error::new(Code::ProviderInvalidRequest, "the provider did not accept the authorization code")
+                    .of(target.connector.id);
             }
-        }
+            (Some(reason), error)
+        })
     }
 
-    /// Tokens are here. Looks up what is missing, stores, publishes.
-    async fn connected(&self, new: NewTokens, flow: &Flow, connection: &Connection) -> Result<Reply> {
-        let mut variables: Variables =
-            new.variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        if let Err(error) = self.look_up(&new.access, connection, &mut variables).await {
-            return Err(self.failed(Some(Reason::IdentityLookupFailed), error).await);
-        }
-        let mut account = self.load()?;
-        let expires_at = self.expires_at(&account, new.expires_in);
-        let mut tokens = self.sealed(&account, &new.access, new.refresh.as_ref(), expires_at);
-        // Some providers give a refresh token with the first consent alone: the one of the same person is kept.
-        let same_person = account.external_id.is_some() && account.external_id.as_ref() == variables.get("external_id");
-        if tokens.refresh.is_none() && same_person {
-            tokens.refresh = account.tokens.as_ref().and_then(|before| before.refresh.clone());
-        }
-        let scopes = new.scopes.filter(|scopes| !scopes.is_empty()).unwrap_or_else(|| flow.scopes.clone());
-        if let Some(verify) = &flow.verify {
-            return self.wait_for_verification(account, tokens, scopes, variables, verify).await;
-        }
-        self.activate(&mut account, tokens, scopes, variables);
-        self.note("connected", account.label.clone());
-        self.publish().await;
-        Ok(Reply::Finished { snapshot: Box::new(Snapshot::of(&account)), verify_at: None })
-    }
-
-    fn activate(&self, account: &mut Account, tokens: Tokens, scopes: Vec<String>, mut variables: Variables) {
-        account.label = variables.remove("label");
-        account.external_id = variables.remove("external_id");
-        account.tokens = Some(tokens);
-        account.scopes = scopes;
-        account.variables = variables;
-        account.status = Status::Active;
-        account.status_reason = Reason::Connected;
-        account.renewal = Renewal::default();
-        account.connected_at = Some(self.now());
-        account.last_used_at = Some(self.now());
-        account.links_from = self.now();
-        for (key, _) in self.storage.list("link:") {
-            self.storage.delete(&key);
-        }
-        self.save(account);
-    }
-
-    async fn wait_for_verification(
+    /// A temporary token, and where to send the browser with it (RFC 5849 sections 2.1 and 2.2).
+    async fn ask_oauth1(
         &self,
-        mut account: Account,
-        tokens: Tokens,
-        scopes: Vec<String>,
-        variables: Variables,
-        verify: &Verify,
-    ) -> Result<Reply> {
-        let ticket =
-            ticket::issue(Purpose::Verification, &account.id, &self.world.keys, self.now(), &*self.world.random);
-        let expires_at = self.now() + Purpose::Verification.lifetime();
-        let pending = Pending { ticket: digest::hash(&ticket), tokens, scopes, variables, expires_at };
-        self.put(PENDING, &pending);
-        // An account that works goes on working with what it has until the new consent is confirmed.
-        if account.status != Status::Active {
-            account.status = Status::PendingVerification;
-            account.status_reason = Reason::AwaitingVerification;
-            self.save(&mut account);
+        oauth1: &OAuth1,
+        target: &Target<'_>,
+        redirect_uri: &str,
+        state: &str,
+        scopes: &[String],
+    ) -> std::result::Result<(String, Secret), Failed> {
+        let ours = |error: Error| (None, error);
+        let callback = format!("{redirect_uri}?state={state}");
+        let signed = Signed { token: None, more: ("oauth_callback", &callback), timestamp: self.now() / 1000 };
+        let url = target.oauth1_url(oauth1.request_token_url).map_err(ours)?;
+        let temporary = self.send_oauth1(target, url, &signed).await?;
+        let authorize_url = match &target.connection.endpoints.authorize_url {
+            Some(url) => url.clone(),
+            None => target.fill(oauth1.authorize_url).map_err(ours)?,
+        };
+        let mut url = Url::parse(&authorize_url)
+            .map_err(|_| ours(Error::internal("the authorize_url of this connection is not a URL")))?;
+        url.query_pairs_mut()
+            .append_pair("oauth_token", temporary.token.reveal())
+            .extend_pairs(oauth1.authorize_params.iter());
+        if !oauth1.scope_param.is_empty() && !scopes.is_empty() {
+            url.query_pairs_mut().append_pair(oauth1.scope_param, &scopes.join(oauth1.scope_separator));
         }
-        self.note("verification_requested", None);
-        self.publish().await;
-        let mut url = Url::parse(&verify.url).map_err(|_| Error::internal("user_verify_url is not a URL"))?;
-        url.query_pairs_mut().append_pair("auth_request_id", &ticket);
-        if let Some(state) = &verify.state {
-            url.query_pairs_mut().append_pair("state", state);
-        }
-        Ok(Reply::Finished { snapshot: Box::new(Snapshot::of(&account)), verify_at: Some(url.into()) })
+        Ok((url.into(), temporary.secret))
     }
 
-    pub(super) async fn verify(&self, ticket: &str, identifier: &str) -> Result<Reply> {
-        let refused = |message: &str| Error::invalid(message);
-        let opened = ticket::open(Purpose::Verification, ticket, &self.world.keys, self.now());
-        opened.map_err(|_| {
-            refused("auth_request_id is unknown or older than ten minutes; the user has to connect again")
-        })?;
-        let mut account = self.load()?;
-        let pending: Option<Pending> = self.get(PENDING);
-        let pending =
-            pending.filter(|pending| digest::same(pending.ticket.as_bytes(), digest::hash(ticket).as_bytes()));
-        let pending =
-            pending.ok_or_else(|| refused("auth_request_id was used already, or a newer consent replaced it"))?;
-        self.storage.delete(PENDING);
-        if account.identifier != identifier {
-            if account.status == Status::PendingVerification {
-                account.status = Status::PendingAuth;
-                account.status_reason = Reason::VerificationMismatch;
-                self.save(&mut account);
+    /// The final token (RFC 5849 section 2.3).
+    async fn exchange_oauth1(
+        &self,
+        oauth1: &OAuth1,
+        target: &Target<'_>,
+        secret: Secret,
+        answer: Answer,
+    ) -> std::result::Result<NewTokens, Failed> {
+        let given = |secret: Option<Secret>| secret.filter(|secret| !secret.reveal().is_empty());
+        let (Some(token), Some(verifier)) = (given(answer.token), given(answer.verifier)) else {
+            return Err(denied(target.connector.name, "access_denied", None, None));
+        };
+        let temporary = Pair { token, secret };
+        let signed = Signed {
+            token: Some(&temporary),
+            more: ("oauth_verifier", verifier.reveal()),
+            timestamp: self.now() / 1000,
+        };
+        let url = target.oauth1_url(oauth1.access_token_url).map_err(|error| (None, error))?;
+        let Pair { token, .. } = self.send_oauth1(target, url, &signed).await?;
+        Ok(NewTokens { access: token, refresh: None, expires_in: None, scopes: None, variables: Vec::new() })
+    }
+
+    async fn send_oauth1(
+        &self,
+        target: &Target<'_>,
+        url: String,
+        signed: &Signed<'_>,
+    ) -> std::result::Result<Pair, Failed> {
+        let client = self.client(target).map_err(|error| (None, error))?;
+        let name = target.connector.name;
+        let request = oauth1::request(url, &client, signed, &*self.world.random);
+        let failed = |reason, code, words: String| (Some(reason), Error::new(code, words).of(target.connector.id));
+        let Ok(answer) = self.world.http.send(request).await else {
+            let words = format!("{name} did not answer");
+            return Err(failed(Reason::ProviderUnreachable, Code::ProviderUnavailable, words));
+        };
+        oauth1::read(&answer).map_err(|words| match (answer.status, signed.token) {
+            (500.., _) => {
+                failed(Reason::ProviderUnreachable, Code::ProviderUnavailable, format!("{name} answered {words}"))
             }
-            self.note("verification_mismatch", None);
-            self.publish().await;
-            let message = "identifier is not the one this account was made for; the consent was dropped";
-            return Err(Error::new(Code::PermissionDenied, message).of(&account.connector));
-        }
-        self.activate(&mut account, pending.tokens, pending.scopes, pending.variables);
-        self.note("connected", account.label.clone());
-        self.publish().await;
-        Ok(Reply::Verified { snapshot: Box::new(Snapshot::of(&account)) })
+            (_, Some(_)) => {
+                failed(Reason::CodeRefused, Code::ProviderInvalidRequest, format!("{name} answered {words}"))
+            }
+            (_, None) => {
+                failed(Reason::ClientRejected, Code::ConnectionMisconfigured, format!("{name} answered {words}"))
+            }
+        })
     }
 
-    /// Keeps why connecting failed, on an account that does not work anyway; one that works is left as it is.
-    async fn failed(&self, reason: Option<Reason>, error: Error) -> Error {
-        let Some(reason) = reason else { return error };
-        self.note("connect_failed", Some(reason.name()));
-        if let Some(mut account) =
-            self.find().filter(|account| !matches!(account.status, Status::Active | Status::PendingVerification))
-        {
-            account.status_reason = reason;
-            self.save(&mut account);
-            self.publish().await;
-        }
-        error.with(|details| details.status_reason = Some(reason.name()))
+    /// The client as the provider knows it.
+    pub(super) fn client(&self, target: &Target<'_>) -> Result<Client> {
+        let secret = target.connection.open_client_secret(&self.world.keys)?;
+        Ok(Client { id: target.connection.client_id.clone(), secret })
     }
 }
 
@@ -302,8 +323,12 @@ pub fn state_refused(refused: Refused) -> Error {
     }
 }
 
-fn denied(provider: &str, code: &str, description: Option<&str>) -> (Option<Reason>, Error) {
+fn denied(provider: &str, code: &str, description: Option<&str>, meaning: Option<Meaning>) -> Failed {
     let reason = match code {
+        _ if meaning == Some(Meaning::MeansAdminConsent) => Reason::AdminConsentRequired,
+        _ if meaning == Some(Meaning::MeansTemporary) => Reason::ProviderUnreachable,
+        _ if meaning == Some(Meaning::MeansRedirect) => Reason::RedirectUriMismatch,
+        _ if meaning == Some(Meaning::MeansClient) => Reason::ClientRejected,
         "access_denied" | "user_cancelled_login" | "consent_denied" => Reason::ConsentDenied,
         "temporarily_unavailable" | "server_error" => Reason::ProviderUnreachable,
         "redirect_uri_mismatch" | "bad_redirect_uri" => Reason::RedirectUriMismatch,

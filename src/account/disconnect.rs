@@ -4,8 +4,9 @@ use super::command::Reply;
 use super::object::{Object, PENDING};
 use super::snapshot::Snapshot;
 use super::{Account, Reason, Renewal, Status};
+use crate::catalog::model::{ClientAuth, Method, RevokeAuth};
 use crate::error::Result;
-use crate::oauth::{Client, revoke};
+use crate::oauth::revoke;
 
 impl Object {
     pub(super) async fn disconnect(&self) -> Result<Reply> {
@@ -17,7 +18,7 @@ impl Object {
         account.links_from = self.now();
         account.renewal = Renewal::default();
         self.storage.delete(PENDING);
-        for prefix in ["link:", "flow:"] {
+        for prefix in ["link:", "flow:", "choice:"] {
             for (key, _) in self.storage.list(prefix) {
                 self.storage.delete(&key);
             }
@@ -39,15 +40,23 @@ impl Object {
         let tokens = account.tokens.as_ref()?;
         let connection = self.connection(account).await.ok()?;
         let target = Self::target(&connection, &account.variables).ok()?;
-        let oauth2 = target.connector.auth.oauth2.as_ref()?;
-        let how = oauth2.revoke.as_ref()?;
+        let auth = &target.connector.auth;
+        let how = match connection.method(target.connector) {
+            Method::ByOAuth2 => auth.oauth2.as_ref()?.revoke.as_ref()?,
+            Method::ByOAuth1 => auth.oauth1.as_ref()?.revoke.as_ref()?,
+            // What a person typed in is theirs, and used elsewhere, too.
+            Method::ByKey | Method::ByJwt => return None,
+        };
         let url = target.revoke_url(how.request.1)?;
         let access = self.open_sealed(account, "access", &tokens.access).ok()?;
         let refresh = tokens.refresh.as_ref().and_then(|sealed| self.open_sealed(account, "refresh", sealed).ok());
         let token = refresh.filter(|_| how.refresh_token).unwrap_or_else(|| access.clone());
-        let client =
-            Client { id: connection.client_id.clone(), secret: connection.open_client_secret(&self.world.keys).ok()? };
-        let request = revoke::request(how, oauth2, &url, &client, &token, &access);
+        let client = self.client(&target).ok()?;
+        let client_auth = auth.oauth2.as_ref().map_or(ClientAuth::ClientNone, |oauth2| oauth2.client_auth);
+        let mut request = revoke::request(how, client_auth, &url, &client, &token, &access);
+        if how.auth == RevokeAuth::RevokeAsAccount {
+            crate::tool::request::authorize(&mut request, &target, &access);
+        }
         Some(match self.world.http.send(request).await {
             Ok(response) if self.is_fine(target.connector, &response) => Ok(()),
             Ok(response) => Err(format!("the provider answered {} to the revocation", response.status)),

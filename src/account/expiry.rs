@@ -1,17 +1,20 @@
 //! What an account forgets when its time is over: links, consents under way, idempotency keys, consents nobody verified.
 
-use super::connect::Pending;
+use super::completion::Pending;
 use super::object::{Object, PENDING};
 use super::{Reason, Status};
 use crate::ports::Millis;
 use crate::timestamp;
 use serde_json::Value;
 
+/// The records that end by themselves.
+const TIMED: [&str; 4] = ["link:", "flow:", "choice:", "idempotency:"];
+
 impl Object {
     /// Forgets links, flows and idempotency keys that are over, and a consent nobody verified.
     pub(super) fn forget_expired(&self) {
         let now = self.now();
-        for prefix in ["link:", "flow:", "idempotency:"] {
+        for prefix in TIMED {
             for (key, value) in self.storage.list(prefix) {
                 if expiry(&value).is_none_or(|at| now >= at) {
                     self.storage.delete(&key);
@@ -30,7 +33,7 @@ impl Object {
     }
 
     pub(super) fn next_expiry(&self) -> Option<Millis> {
-        let listed = ["link:", "flow:", "idempotency:"].into_iter().flat_map(|prefix| self.storage.list(prefix));
+        let listed = TIMED.into_iter().flat_map(|prefix| self.storage.list(prefix));
         let pending = self.storage.get(PENDING).into_iter();
         listed.map(|(_, value)| value).chain(pending).filter_map(|value| expiry(&value)).min()
     }

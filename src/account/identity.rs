@@ -1,38 +1,59 @@
-//! Look-ups after the tokens came: what the account is called, and what its URLs need.
+//! Look-ups after the tokens came: what the account is called, what its URLs need, and which of several it is for.
 
 use super::object::Object;
-use crate::catalog::model::Lookup;
+use super::typed::refused_credential;
+use crate::catalog::model::{Choose, Lookup, Method};
 use crate::code::Code;
 use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::json;
-use crate::ports::{Body, Request};
+use crate::ports::{Body, Request, Response};
 use crate::secret::Secret;
-use crate::target::Variables;
+use crate::target::{Target, Variables};
+use crate::template;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
 
 /// Milliseconds one look-up may take.
 const LOOKUP_TIMEOUT_MS: u32 = 10_000;
+/// More than this are not shown to choose from.
+const MANY: usize = 200;
+
+/// One of several things an account may be for.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Candidate {
+    /// What people choose by.
+    pub(super) label: String,
+    /// What tells two of the same name apart.
+    pub(super) detail: String,
+    /// What the account knows when it is chosen.
+    pub(super) variables: Variables,
+}
 
 impl Object {
-    /// The connector's look-ups, in order. What they save can be used by the next.
+    /// The connector's look-ups from `step` on, in order. What they save can be used by the next. Stops with the number of
+    /// the one that found several, and these.
     pub(super) async fn look_up(
         &self,
         access: &Secret,
         connection: &Connection,
         variables: &mut Variables,
-    ) -> Result<()> {
+        step: usize,
+    ) -> Result<Option<(usize, Vec<Candidate>)>> {
         let connector = connection.connector()?;
-        for lookup in connector.auth.identity.iter() {
-            let outcome = self.look_up_one(lookup, access, connection, variables).await;
-            match outcome {
-                Ok(found) => variables.extend(found),
+        let method = connection.method(connector);
+        for (number, lookup) in connector.auth.identity.iter().enumerate().skip(step) {
+            if !lookup.methods.is_empty() && !lookup.methods.contains(&method) {
+                continue;
+            }
+            match self.look_up_one(lookup, access, connection, variables).await {
+                Ok(mut found) if found.len() == 1 => variables.extend(found.swap_remove(0).variables),
+                Ok(found) => return Ok(Some((number, found))),
                 Err(_) if lookup.optional => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     async fn look_up_one(
@@ -41,44 +62,104 @@ impl Object {
         access: &Secret,
         connection: &Connection,
         variables: &Variables,
-    ) -> Result<BTreeMap<String, String>> {
+    ) -> Result<Vec<Candidate>> {
         let target = Self::target(connection, variables)?;
+        let name = target.connector.name;
+        let failed = |message: String| Error::new(Code::ProviderUnavailable, message).of(target.connector.id);
+        let request = self.look_up_request(lookup, &target, access)?;
+        let sent = self.world.http.send(request).await;
+        let response = sent.map_err(|_| failed(format!("{name} did not answer who this account is")))?;
+        let body: Value = serde_json::from_slice(response.body.bytes()).unwrap_or_default();
+        self.check_look_up(&target, &response, &body)?;
+        let Some(choose) = &lookup.choose else {
+            return Ok(vec![candidate(lookup, None, &body, variables, name).map_err(failed)?]);
+        };
+        let items = json::find(&body, choose.items).and_then(Value::as_array);
+        let mut found: Vec<Candidate> = Vec::new();
+        for item in items.into_iter().flatten().filter(|item| fits(choose, item)).take(MANY) {
+            let candidate = candidate(lookup, Some(choose), item, variables, name).map_err(failed)?;
+            if !found.iter().any(|known| known.variables == candidate.variables) {
+                found.push(candidate);
+            }
+        }
+        if found.is_empty() {
+            return Err(failed(format!("{name} says that this account may use nothing there; choose another account")));
+        }
+        Ok(found)
+    }
+
+    fn look_up_request(&self, lookup: &Lookup, target: &Target<'_>, access: &Secret) -> Result<Request> {
         let (method, url) = lookup.request;
         let url = target.lookup_url(url)?.into();
         let mut request = Request { method: method.into(), url, timeout_ms: LOOKUP_TIMEOUT_MS, ..Request::default() };
         request.header("accept", "application/json");
-        crate::tool::request::authorize(&mut request, &target, access);
+        if lookup.credential {
+            crate::tool::request::authorize(&mut request, target, access);
+        }
+        let client = self.client(target)?;
+        let value = |name: &str| match name {
+            "access_token" => Some(access.reveal().to_owned()),
+            "client_id" => Some(client.id.clone()),
+            "client_secret" => Some(client.secret.reveal().to_owned()),
+            _ => target.variable(name),
+        };
         if !lookup.json.is_empty() {
             request.header("content-type", "application/json");
             request.body = Body::Bytes(lookup.json.as_bytes().to_vec());
+        } else if let Ok(Value::Object(fields)) = serde_json::from_str(lookup.form) {
+            let fields = fields.iter().filter_map(|(name, text)| Some((name, template::fill(text.as_str()?, value)?)));
+            let text = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+            request.header("content-type", "application/x-www-form-urlencoded");
+            request.body = Body::Bytes(text.into_bytes());
         }
-        let failed = |message: String| Error::new(Code::ProviderUnavailable, message).of(target.connector.id);
-        let name = target.connector.name;
-        let response = self
-            .world
-            .http
-            .send(request)
-            .await
-            .map_err(|_| failed(format!("{name} did not answer who this account is")))?;
-        let body: Value = serde_json::from_slice(response.body.bytes()).unwrap_or_default();
-        if let Some(error) = crate::tool::response::failure(target.connector, &response, &body, self.now()) {
-            return Err(failed(format!("asked who this account is, {}", error.message)));
-        }
-        let found: BTreeMap<String, String> = lookup
-            .save
-            .iter()
-            .filter_map(|(name, at)| Some(((*name).to_owned(), json::find_text(&body, &[*at])?)))
-            .collect();
-        let needed: Vec<_> = lookup
-            .save
-            .iter()
-            .map(|(name, _)| *name)
-            .filter(|name| !matches!(*name, "label" | "external_id") && !found.contains_key(*name))
-            .collect();
-        if needed.is_empty() {
-            Ok(found)
-        } else {
-            Err(failed(format!("{name} did not tell {} of this account", needed.join(", "))))
-        }
+        Ok(request)
     }
+
+    /// What a typed-in credential is refused with is said in the vendor's words.
+    fn check_look_up(&self, target: &Target<'_>, response: &Response, body: &Value) -> Result<()> {
+        let Some(error) = crate::tool::response::failure(target.connector, response, body, self.now()) else {
+            return Ok(());
+        };
+        let typed = matches!(target.connection.method(target.connector), Method::ByKey | Method::ByJwt);
+        let refused = !error.code.retryable();
+        if typed && refused {
+            return Err(refused_credential(target.connector.id, error.message));
+        }
+        let message = format!("asked who this account is, {}", error.message);
+        Err(Error::new(Code::ProviderUnavailable, message).of(target.connector.id))
+    }
+}
+
+fn fits(choose: &Choose, item: &Value) -> bool {
+    choose.contains.is_empty()
+        || json::find(item, choose.at).is_some_and(|value| value.to_string().contains(choose.contains))
+}
+
+/// What one item, or a whole answer, says of the account.
+fn candidate(
+    lookup: &Lookup,
+    choose: Option<&Choose>,
+    item: &Value,
+    known: &Variables,
+    name: &str,
+) -> std::result::Result<Candidate, String> {
+    let mut variables = Variables::new();
+    for (name, at) in lookup.save.iter() {
+        let found = if at.is_empty() || at.starts_with('/') {
+            json::find_text(item, &[*at])
+        } else {
+            template::fill(at, |name| variables.get(name).or_else(|| known.get(name)).cloned())
+        };
+        variables.extend(found.filter(|text| !text.is_empty()).map(|text| ((*name).to_owned(), text)));
+    }
+    let is_needed = |name: &str| !matches!(name, "label" | "external_id") && !variables.contains_key(name);
+    let missing: Vec<_> = lookup.save.iter().map(|(name, _)| *name).filter(|name| is_needed(name)).collect();
+    if !missing.is_empty() {
+        return Err(format!("{name} did not tell {} of this account", missing.join(", ")));
+    }
+    let text = |at: &str| json::find_text(item, &[at]).unwrap_or_default();
+    let (label, detail) = choose.map_or_else(Default::default, |choose| {
+        (text(choose.label), if choose.detail.is_empty() { String::new() } else { text(choose.detail) })
+    });
+    Ok(Candidate { label, detail, variables })
 }

@@ -8,6 +8,7 @@ use crate::connection::Connection;
 use crate::digest;
 use crate::error::{Error, Result};
 use crate::ports::Millis;
+use crate::target::Variables;
 use crate::ticket::{self, Purpose, Refused};
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,9 @@ use serde::{Deserialize, Serialize};
 pub(super) struct Link {
     pub(super) verify: Option<Verify>,
     pub(super) more_scopes: Vec<String>,
+    /// What the operator knows already, so that the person is not asked.
+    #[serde(default)]
+    pub(super) fields: Variables,
     expires_at: Millis,
 }
 
@@ -32,7 +36,13 @@ fn link_key(ticket: &str) -> String {
 }
 
 impl Object {
-    pub(super) async fn link(&self, birth: Birth, verify: Option<Verify>, more_scopes: Vec<String>) -> Result<Reply> {
+    pub(super) async fn link(
+        &self,
+        birth: Birth,
+        verify: Option<Verify>,
+        more_scopes: Vec<String>,
+        fields: Variables,
+    ) -> Result<Reply> {
         let known = self.find();
         let is_new = known.is_none();
         let mut account = known.unwrap_or_else(|| self.born(birth));
@@ -43,7 +53,7 @@ impl Object {
         if changed {
             self.save(&mut account);
         }
-        let (ticket, expires_at) = self.new_link(&account, verify, more_scopes);
+        let (ticket, expires_at) = self.new_link(&account, verify, more_scopes, fields);
         self.note("link_created", None);
         if is_new {
             self.publish().await;
@@ -59,7 +69,8 @@ impl Object {
             let (ticket, expires_at) = self.ticket(&account);
             return Ok(Reply::Link { ticket, expires_at });
         }
-        let (ticket, expires_at) = self.new_link(&account, known_verify(&account), more_scopes.to_vec());
+        let (ticket, expires_at) =
+            self.new_link(&account, known_verify(&account), more_scopes.to_vec(), Variables::new());
         Ok(Reply::Link { ticket, expires_at })
     }
 
@@ -68,9 +79,15 @@ impl Object {
         (ticket, self.now() + Purpose::Link.lifetime())
     }
 
-    fn new_link(&self, account: &Account, verify: Option<Verify>, more_scopes: Vec<String>) -> (String, Millis) {
+    fn new_link(
+        &self,
+        account: &Account,
+        verify: Option<Verify>,
+        more_scopes: Vec<String>,
+        fields: Variables,
+    ) -> (String, Millis) {
         let (ticket, expires_at) = self.ticket(account);
-        self.put(&link_key(&ticket), &Link { verify, more_scopes, expires_at });
+        self.put(&link_key(&ticket), &Link { verify, more_scopes, fields, expires_at });
         (ticket, expires_at)
     }
 
@@ -94,6 +111,7 @@ impl Object {
         let link = self.get(&link_key(ticket)).unwrap_or_else(|| Link {
             verify: known_verify(&account),
             more_scopes: Vec::new(),
+            fields: Variables::new(),
             expires_at: opened.issued_at + Purpose::Link.lifetime(),
         });
         Ok((account, link))
@@ -103,7 +121,8 @@ impl Object {
         let (account, link) = self.find_link(ticket)?;
         let connection = self.connection(&account).await?;
         let scopes = asked_scopes(&account, &connection, &link.more_scopes);
-        Ok(Reply::Consent { connection_name: account.connection_name, scopes })
+        let Account { connection_name, variables: before, .. } = account;
+        Ok(Reply::Consent { connection_name, scopes, given: link.fields, before })
     }
 }
 

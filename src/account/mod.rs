@@ -4,6 +4,7 @@
 //! path and for lists. Everything here is plain Rust over ports, so a host test can drive it.
 
 pub mod command;
+mod completion;
 mod connect;
 pub use connect::{flow_error, state_refused};
 mod disconnect;
@@ -15,6 +16,7 @@ mod link;
 pub mod object;
 mod renew;
 pub mod snapshot;
+mod typed;
 
 use crate::code::Code;
 use crate::digest;
@@ -107,6 +109,10 @@ pub enum Reason {
     RedirectUriMismatch,
     /// The provider was down or did not answer.
     ProviderUnreachable,
+    /// An administrator of the user's organisation has to approve the application first.
+    AdminConsentRequired,
+    /// The provider did not accept the credential that was typed in.
+    CredentialRefused,
     /// Tokens came, but the account behind them could not be looked up.
     IdentityLookupFailed,
     /// Waiting for `POST …/user/verify`.
@@ -152,6 +158,9 @@ pub struct Account {
     pub connector: String,
     /// The operator's id of the user.
     pub identifier: String,
+    /// What the API calls the way it is connected.
+    #[serde(default = "by_oauth", skip_serializing_if = "is_by_oauth")]
+    pub authorization_type: String,
     /// Where it stands.
     pub status: Status,
     /// Why.
@@ -185,6 +194,15 @@ pub struct Account {
     /// Whether KV still has to learn of the last change.
     #[serde(default)]
     pub unpublished: bool,
+}
+
+/// What it is while nobody has said otherwise.
+pub(crate) fn by_oauth() -> String {
+    "OAUTH".into()
+}
+
+pub(crate) fn is_by_oauth(authorization_type: &str) -> bool {
+    authorization_type == "OAUTH"
 }
 
 /// The tokens of an account. All sealed, each for `<account id>/<field>`.

@@ -2,12 +2,13 @@
 
 use super::command::{Birth, Command, Import, Reply};
 use super::snapshot::{self, Snapshot};
+use super::typed::{self, Secrets};
 use super::{Account, Event, Reason, Renewal, Status, Tokens};
 use crate::code::Code;
 use crate::connection::{self, Connection};
 use crate::error::{Error, Result};
 use crate::keys::Keys;
-use crate::ports::{Clock, Http, Millis, Random, Storage, Store};
+use crate::ports::{Clock, Http, Millis, Random, Signer, Storage, Store};
 use crate::secret::Secret;
 use crate::target::{Target, Variables};
 use futures_util::future::{LocalBoxFuture, Shared};
@@ -34,6 +35,8 @@ pub struct World {
     pub clock: Rc<dyn Clock>,
     /// Randomness.
     pub random: Rc<dyn Random>,
+    /// Signatures.
+    pub signer: Rc<dyn Signer>,
     /// The network.
     pub http: Rc<dyn Http>,
     /// KV: connections.
@@ -64,12 +67,16 @@ impl Object {
     /// Carries out a command.
     pub async fn handle(&self, command: Command) -> Result<Reply> {
         match command {
-            Command::Create { birth, import } => self.create(birth, import).await,
+            Command::Create { birth, import, fields } => self.create(birth, import, &fields).await,
             Command::View => self.view(),
-            Command::Link { birth, verify, more_scopes } => self.link(birth, verify, more_scopes).await,
+            Command::Link { birth, verify, more_scopes, fields } => self.link(birth, verify, more_scopes, fields).await,
             Command::Relink { more_scopes } => self.relink(&more_scopes),
             Command::Open { ticket } => self.open(&ticket).await,
-            Command::Start { ticket, browser, redirect_uri } => self.start(&ticket, &browser, &redirect_uri).await,
+            Command::Start { ticket, browser, redirect_uri, fields } => {
+                self.start(&ticket, &browser, &redirect_uri, &fields).await
+            }
+            Command::Choices { ticket, browser } => self.choices(&ticket, &browser),
+            Command::Choose { ticket, browser, option } => self.choose(&ticket, &browser, option).await,
             Command::Finish { state, browser, connection_name, answer } => {
                 self.finish(&state, &browser, &connection_name, answer).await
             }
@@ -122,13 +129,32 @@ impl Object {
         Some(tokens.renew_at()?.max(account.renewal.next_attempt_at))
     }
 
-    async fn create(&self, birth: Birth, import: Option<Import>) -> Result<Reply> {
-        if self.find().is_some_and(|account| account.status != Status::Disconnected) {
+    async fn create(&self, birth: Birth, import: Option<Import>, fields: &Secrets) -> Result<Reply> {
+        // One that never worked may be given another credential.
+        let replaceable = |account: &Account| match account.status {
+            Status::Disconnected => true,
+            Status::PendingAuth => !fields.is_empty() && import.is_none(),
+            _ => false,
+        };
+        if self.find().is_some_and(|account| !replaceable(&account)) {
             let message =
                 format!("the account of `{}` on `{}` exists already", birth.identifier, birth.connection_name);
             return Err(Error::new(Code::Conflict, message).of(&birth.connector));
         }
         let mut account = self.born(birth);
+        if !fields.is_empty() {
+            let connection = self.connection(&account).await?;
+            let (variables, secrets) = typed::sort(&connection, &Variables::new(), fields)?;
+            if import.is_none() {
+                self.save(&mut account);
+                let consented = self.typed(&account, &connection, variables, &secrets).await;
+                return match self.complete(consented?, &connection, None).await? {
+                    Reply::Finished { snapshot, .. } => Ok(Reply::Snapshot(snapshot)),
+                    other => Ok(other),
+                };
+            }
+            account.variables = variables;
+        }
         if let Some(import) = import {
             account.scopes = import.scopes;
             account.tokens =
@@ -153,6 +179,7 @@ impl Object {
             connection_name: birth.connection_name,
             connector: birth.connector,
             identifier: birth.identifier,
+            authorization_type: super::by_oauth(),
             status: Status::PendingAuth,
             status_reason: Reason::NeverConnected,
             label: None,
@@ -243,7 +270,7 @@ impl Object {
 
     /// The account's connection, as KV has it now.
     pub(super) async fn connection(&self, account: &Account) -> Result<Connection> {
-        let connection = connection::load(&*self.world.config, &account.connection_name).await?;
+        let connection = connection::load(&*self.world.config, &self.world.keys, &account.connection_name).await?;
         if connection.id != account.connection_id {
             return Err(connection::not_found(&account.connection_name));
         }

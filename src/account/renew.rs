@@ -3,12 +3,14 @@
 use super::command::Reply;
 use super::object::Object;
 use super::snapshot::Snapshot;
+use super::typed::Secrets;
 use super::{Account, Reason, Status, reauthorization_required};
+use crate::catalog::model::Method;
 use crate::code::Code;
 use crate::connection::Connection;
 use crate::error::{Error, Origin, Result};
+use crate::oauth::token;
 use crate::oauth::token::{Refusal, Refused, Tokens};
-use crate::oauth::{Client, token};
 use crate::ports::{Millis, random};
 use crate::secret::Secret;
 use futures_util::FutureExt as _;
@@ -96,7 +98,9 @@ impl Object {
         let refresh = self.open_sealed(&account, "refresh", &sealed)?;
         match self.ask(&account, &connection, &refresh).await? {
             Ok(new) => self.keep(new, &refresh).await,
-            Err(refused) if refused.refusal == Refusal::Grant => self.refused(&connection, &refresh, refused).await,
+            Err(refused) if matches!(refused.refusal, Refusal::Grant | Refusal::AdminConsent) => {
+                self.refused(&connection, &refresh, refused).await
+            }
             Err(refused) => Err(self.try_later(&refused)),
         }
     }
@@ -108,12 +112,14 @@ impl Object {
         refresh: &Secret,
     ) -> Result<std::result::Result<Tokens, Refused>> {
         let target = Self::target(connection, &account.variables)?;
+        if connection.method(target.connector) == Method::ByJwt {
+            let secrets: Secrets = serde_json::from_str(refresh.reveal()).unwrap_or_default();
+            return self.assert(connection, &account.variables, &secrets).await;
+        }
         let Some(oauth2) = &target.connector.auth.oauth2 else {
             return Err(Error::internal(format!("{} has no OAuth tokens to renew", target.connector.name)));
         };
-        let client =
-            Client { id: connection.client_id.clone(), secret: connection.open_client_secret(&self.world.keys)? };
-        let request = token::refresh(oauth2, target.token_url()?, &client, refresh);
+        let request = token::refresh(oauth2, target.token_url()?, &self.client(&target)?, refresh);
         Ok(match self.world.http.send(request).await {
             Ok(response) => token::read(oauth2, &response),
             Err(unanswered) => Err(unanswered.into()),
@@ -208,10 +214,11 @@ fn waiting(account: &Account, now: Millis) -> Error {
     error.with(|details| details.retry_after = Some(wait))
 }
 
-fn words(refused: &Refused) -> String {
+pub(super) fn words(refused: &Refused) -> String {
     let said = [refused.code.clone(), refused.description.clone()].into_iter().flatten().collect::<Vec<_>>().join(": ");
     match refused.status {
         Some(status) => format!("{status} {said}").trim_end().to_owned(),
+        None if !said.is_empty() => said,
         None => format!("{:?}", refused.refusal),
     }
 }
@@ -220,6 +227,9 @@ fn words(refused: &Refused) -> String {
 pub(super) fn error(connector: &str, refused: &Refused) -> Error {
     let (code, message) = match refused.refusal {
         Refusal::Grant => (Code::ReauthorizationRequired, "the provider no longer accepts this authorization"),
+        Refusal::AdminConsent => {
+            (Code::ReauthorizationRequired, "an administrator has to approve the application at the provider first")
+        }
         Refusal::Client => (Code::ConnectionMisconfigured, "the provider refuses the connection's client id or secret"),
         Refusal::Redirect => {
             (Code::ConnectionMisconfigured, "the provider does not know the connection's redirect URI")

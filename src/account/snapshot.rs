@@ -41,6 +41,9 @@ pub struct Row {
     pub connector: String,
     /// The operator's id of the user.
     pub identifier: String,
+    /// What the API calls the way it is connected.
+    #[serde(default = "super::by_oauth", skip_serializing_if = "super::is_by_oauth")]
+    pub authorization_type: String,
     /// Where it stands.
     pub status: Status,
     /// Why.
@@ -74,6 +77,7 @@ impl Snapshot {
                 connection_name: account.connection_name.clone(),
                 connector: account.connector.clone(),
                 identifier: account.identifier.clone(),
+                authorization_type: account.authorization_type.clone(),
                 status: account.status,
                 status_reason: account.status_reason,
                 label: account.label.as_ref().map(short),
@@ -124,7 +128,7 @@ impl Row {
             "connection_name": self.connection_name,
             "connector": self.connector,
             "provider": self.connector,
-            "authorization_type": "OAUTH",
+            "authorization_type": self.authorization_type,
             "status": self.status,
             "status_reason": self.status_reason,
             "label": self.label,

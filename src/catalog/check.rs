@@ -71,19 +71,7 @@ pub fn connector(file: &ConnectorFile, folder: &str, problems: &mut Problems) {
     if !is_date(&file.verified) {
         problems.add(&format!("verified `{}` must be a day, e.g. 2026-11-20", file.verified));
     }
-    if file.auth.oauth2.is_none() {
-        problems.add("auth needs [auth.oauth2]");
-    }
-    for url in
-        [&file.http.base_url].into_iter().chain(file.auth.oauth2.iter().flat_map(|o| [&o.authorize_url, &o.token_url]))
-    {
-        if !url.starts_with("https://") {
-            problems.add(&format!("`{url}` must start with https://"));
-        }
-        if url.ends_with('/') {
-            problems.add(&format!("`{url}` must not end with a slash"));
-        }
-    }
+    auth(file, problems);
     for rule in &file.errors.rules {
         if Code::parse(&rule.error).is_none() {
             let names: Vec<_> = Code::ALL.iter().map(|(_, name, _)| *name).collect();
@@ -101,12 +89,16 @@ pub fn connector(file: &ConnectorFile, folder: &str, problems: &mut Problems) {
         check_pointer(pointer, problems);
     }
     for limit in &file.limits {
+        if (limit.scope == "parameter") == limit.by.is_empty() {
+            problems.add(&format!("limit `{}`: `by` and scope = \"parameter\" belong together", limit.name));
+        }
         if limit.units == 0 || limit.per_seconds == 0 || limit.cost > limit.units {
             problems
                 .add(&format!("limit `{}`: units, per_seconds must be above 0, and cost at most units", limit.name));
         }
     }
-    for (name, pattern) in &file.auth.patterns {
+    let of_fields = file.auth.fields.iter().map(|(name, field)| (name, &field.pattern));
+    for (name, pattern) in file.auth.patterns.iter().chain(of_fields.filter(|(_, pattern)| !pattern.is_empty())) {
         if let Err(error) = regex_lite::Regex::new(pattern) {
             problems.add(&format!("pattern of `{name}`: {error}"));
         }
@@ -114,6 +106,65 @@ pub fn connector(file: &ConnectorFile, folder: &str, problems: &mut Problems) {
             problems.add(&format!("the pattern of `{name}` must start with ^ and end with $"));
         }
     }
+}
+
+/// Checks the ways to connect, and that what their URLs need is asked for or looked up.
+fn auth(file: &ConnectorFile, problems: &mut Problems) {
+    let auth = &file.auth;
+    if auth.oauth2.is_none() && auth.oauth1.is_none() && auth.key.is_none() && auth.jwt.is_none() {
+        problems.add("auth needs one of [auth.oauth2], [auth.oauth1], [auth.key] and [auth.jwt]");
+    }
+    let urls =
+        [&file.http.base_url].into_iter().chain(file.auth.oauth2.iter().flat_map(|o| [&o.authorize_url, &o.token_url]));
+    let urls =
+        urls.chain(auth.oauth1.iter().flat_map(|o| [&o.request_token_url, &o.authorize_url, &o.access_token_url]));
+    for url in urls {
+        if !url.starts_with("https://") && !url.starts_with("{account.") {
+            problems.add(&format!("`{url}` must start with https:// or with an account variable"));
+        }
+        if url.ends_with('/') {
+            problems.add(&format!("`{url}` must not end with a slash"));
+        }
+        for name in template::names(url) {
+            let name = name.trim_start_matches("account.");
+            let pattern = auth.patterns.get(name).or_else(|| auth.fields.get(name).map(|field| &field.pattern));
+            let Some(pattern) = pattern.filter(|pattern| !pattern.is_empty()) else {
+                problems.add(&format!(
+                    "`{name}` stands in `{url}` and needs a pattern, in [auth.patterns] or [auth.fields]"
+                ));
+                continue;
+            };
+            if url.starts_with('{')
+                && url.starts_with(&format!("{{account.{name}}}"))
+                && !pattern.starts_with("^https://")
+            {
+                problems
+                    .add(&format!("the pattern of `{name}` must start with ^https://, since `{url}` starts with it"));
+            }
+        }
+    }
+    for (name, field) in &auth.fields {
+        sentence(&format!("`{name}`: help"), &field.help, problems);
+        if field.secret && field.by == "user" && field.methods.is_empty() {
+            problems.add(&format!("`{name}`: a secret field of people belongs to certain methods"));
+        }
+    }
+    let given = auth.key.iter().map(|key| &key.token).chain(auth.jwt.iter().map(|jwt| &jwt.private_key));
+    for name in given.chain(auth.jwt.iter().flat_map(|jwt| jwt.claims.values())).flat_map(|text| template::names(text))
+    {
+        let field = name.trim_start_matches("upper.").split('.').next().unwrap_or_default();
+        if !auth.fields.contains_key(field) && !matches!(field, "scopes" | "fingerprint" | "account") {
+            problems.add(&format!("{{{name}}} needs [auth.fields.{field}]"));
+        }
+    }
+}
+
+/// Whether an account has a variable of this name.
+fn is_variable(name: &str, file: &ConnectorFile) -> bool {
+    let auth = &file.auth;
+    auth.fields.get(name).is_some_and(|field| !field.secret)
+        || auth.oauth2.as_ref().is_some_and(|oauth2| oauth2.response.save.contains_key(name))
+        || auth.identity.iter().any(|lookup| lookup.save.contains_key(name))
 }
 
 /// Checks one tool.
@@ -135,9 +186,16 @@ pub fn tool(tool: &ToolFile, connector: &ConnectorFile, problems: &mut Problems)
     }
     let (method, url) = tool.request.split_once(' ').unwrap_or(("", ""));
     if !matches!(method, "GET" | "POST" | "PUT" | "PATCH" | "DELETE" | "HEAD")
-        || !(url.starts_with('/') || url.starts_with("https://"))
+        || !(url.starts_with('/') || url.starts_with("https://") || is_whole_hole(url))
     {
         problems.add("request must be a verb and a path or URL, e.g. \"GET /users/{user_id}\"");
+    }
+    let by_agent = is_whole_hole(url) && tool.params.contains_key(url.trim_matches(['{', '}']));
+    if by_agent && tool.credential {
+        problems.add("a URL that the caller gives needs credential = false");
+    }
+    if tool.follow && method != "GET" {
+        problems.add("only a GET can follow a redirect");
     }
     if method == "GET" && tool.effect != "read" {
         problems.add("a GET must have effect = \"read\"");
@@ -176,14 +234,20 @@ pub fn tool(tool: &ToolFile, connector: &ConnectorFile, problems: &mut Problems)
     }
 }
 
+/// `{url}`: a request to a URL that a step learnt or the caller gives.
+fn is_whole_hole(url: &str) -> bool {
+    matches!(template::pieces(url).as_slice(), [template::Piece::Hole(name)] if !name.starts_with("account."))
+}
+
 fn scopes(tool: &ToolFile, connector: &ConnectorFile, problems: &mut Problems) {
-    let Some(oauth2) = &connector.auth.oauth2 else { return };
-    for scope in &tool.scopes {
-        if !oauth2.scopes.contains_key(scope) && !oauth2.optional_scopes.contains_key(scope) {
-            problems.add(&format!(
-                "scope `{scope}` stands neither in [auth.oauth2.scopes] nor in [auth.oauth2.optional_scopes]"
-            ));
-        }
+    let auth = &connector.auth;
+    let of_oauth2 = auth.oauth2.iter().flat_map(|oauth2| [&oauth2.scopes, &oauth2.optional_scopes]);
+    let of_oauth1 = auth.oauth1.iter().flat_map(|oauth1| [&oauth1.scopes, &oauth1.optional_scopes]);
+    let known: Vec<_> = of_oauth2.chain(of_oauth1).collect();
+    for scope in tool.scopes.iter().filter(|scope| !known.iter().any(|scopes| scopes.contains_key(*scope))) {
+        problems.add(&format!(
+            "scope `{scope}` stands neither in [auth.oauth2.scopes] nor in [auth.oauth2.optional_scopes]"
+        ));
     }
 }
 
@@ -226,11 +290,18 @@ fn strings<'a>(value: &'a serde_json::Value, out: &mut Vec<&'a str>) {
 fn holes(tool: &ToolFile, connector: &ConnectorFile, problems: &mut Problems) {
     let saved: BTreeSet<&str> = tool.before.iter().flat_map(|step| step.save.keys().map(String::as_str)).collect();
     let known = |name: &str| {
-        tool.params.contains_key(name) || saved.contains(name) || name.starts_with("account.") || name == "uuid"
+        let account = name.strip_prefix("account.");
+        let by_operator = name.strip_prefix("connection.").and_then(|name| connector.auth.fields.get(name));
+        tool.params.contains_key(name)
+            || saved.contains(name)
+            || matches!(name, "uuid" | "content.size")
+            || account.is_some_and(|name| is_variable(name, connector))
+            || by_operator.is_some_and(|field| field.secret && field.by == "operator")
     };
     for name in template::names(&tool.request) {
         let given = tool.params.get(name).is_some_and(|param| param.required || param.default.is_some());
-        if !given && !saved.contains(name) && !name.starts_with("account.") {
+        let account = name.strip_prefix("account.").is_some_and(|name| is_variable(name, connector));
+        if !given && !saved.contains(name) && !account {
             problems.add(&format!(
                 "{{{name}}} in the request needs a parameter `{name}` that is required or has a default"
             ));

@@ -2,13 +2,13 @@
 
 use super::check::{self, Problems};
 use super::format::{
-    AuthFile, ConnectorFile, ContentFile, ErrorsFile, HttpFile, LookupFile, Map, OAuth2File, PageFile, ParamFile,
-    RevokeFile, ToolFile, ToolsFile,
+    AuthFile, ConnectorFile, ContentFile, CredentialFile, ErrorsFile, FieldFile, HttpFile, JwtFile, KeyFile,
+    LookupFile, Map, OAuth1File, OAuth2File, PageFile, ParamFile, RevokeFile, ToolFile, ToolsFile,
 };
 use super::model::{
-    Answer, Auth, BodyEncoding, Call, ClientAuth, Connector, Content, Effect, Encode, Errors, FailedWhen, Http, Limit,
-    LimitScope, List, Lookup, Message, OAuth2, Page, PageStyle, Pair, Param, Place, RetryAfter, RetryUnit, Revoke,
-    RevokeAuth, Rule, Step, TokenResponse, Tool,
+    Answer, Auth, BodyEncoding, Call, Choose, ClientAuth, Connector, Content, Credential, Effect, Encode, Errors,
+    FailedWhen, Field, Http, Jwt, Key, Limit, LimitScope, List, Lookup, Meaning, Message, Method, OAuth1, OAuth2, Page,
+    PageStyle, Pair, Param, Place, RetryAfter, RetryUnit, Revoke, RevokeAuth, Rule, Step, TokenResponse, Tool,
 };
 use super::schema;
 use crate::template;
@@ -100,6 +100,7 @@ pub fn compile(folder: &Folder, problems: &mut Problems) -> Option<Connector> {
                     scope: problems.word("scope", &limit.scope, LIMIT_SCOPES),
                     every_request: limit.every_request,
                     cost: limit.cost,
+                    by: text(&limit.by),
                 })
                 .collect(),
         ),
@@ -107,8 +108,24 @@ pub fn compile(folder: &Folder, problems: &mut Problems) -> Option<Connector> {
     })
 }
 
-const LIMIT_SCOPES: &[(&str, LimitScope)] =
-    &[("app", LimitScope::PerApp), ("account", LimitScope::PerAccount), ("tool", LimitScope::PerTool)];
+const LIMIT_SCOPES: &[(&str, LimitScope)] = &[
+    ("app", LimitScope::PerApp),
+    ("account", LimitScope::PerAccount),
+    ("tool", LimitScope::PerTool),
+    ("parameter", LimitScope::PerParameter),
+];
+/// The ways to connect, the one taken first before the others.
+const METHODS: &[(&str, Method)] =
+    &[("oauth2", Method::ByOAuth2), ("oauth1", Method::ByOAuth1), ("key", Method::ByKey), ("jwt", Method::ByJwt)];
+const MEANINGS: &[(&str, Meaning)] = &[
+    ("grant", Meaning::MeansGrant),
+    ("client", Meaning::MeansClient),
+    ("redirect", Meaning::MeansRedirect),
+    ("request", Meaning::MeansRequest),
+    ("rate_limited", Meaning::MeansRateLimited),
+    ("temporary", Meaning::MeansTemporary),
+    ("admin_consent", Meaning::MeansAdminConsent),
+];
 const CLIENT_AUTH: &[(&str, ClientAuth)] = &[
     ("basic", ClientAuth::ClientBasic),
     ("body", ClientAuth::ClientBody),
@@ -147,6 +164,9 @@ const ENCODES: &[(&str, Encode)] = &[
     ("base64url", Encode::Base64Url),
     ("epoch_seconds", Encode::EpochSeconds),
     ("epoch_milliseconds", Encode::EpochMilliseconds),
+    ("adf", Encode::Adf),
+    ("path", Encode::PathSegments),
+    ("null_if_empty", Encode::NullIfEmpty),
 ];
 const ANSWERS: &[(&str, Answer)] = &[
     ("json", Answer::JsonAnswer),
@@ -174,9 +194,90 @@ const PAGE_STYLES: &[(&str, PageStyle)] = &[
 fn compile_auth(file: &AuthFile, problems: &mut Problems) -> Auth {
     Auth {
         oauth2: file.oauth2.as_ref().map(|oauth2| compile_oauth2(oauth2, problems)),
-        identity: list(file.identity.iter().map(compile_lookup).collect()),
+        oauth1: file.oauth1.as_ref().map(|oauth1| compile_oauth1(oauth1, problems)),
+        key: file.key.as_ref().map(|key| compile_key(key, problems)),
+        jwt: file.jwt.as_ref().map(|jwt| compile_jwt(jwt, file.oauth2.as_ref())),
+        fields: list(file.fields.iter().map(|(name, field)| compile_field(name, field, problems)).collect()),
+        identity: list(file.identity.iter().map(|lookup| compile_lookup(lookup, problems)).collect()),
         patterns: pairs(&file.patterns),
     }
+}
+
+fn methods(names: &[String], problems: &mut Problems) -> List<Method> {
+    list(names.iter().map(|name| problems.word("method", name, METHODS)).collect())
+}
+
+fn compile_field(name: &str, file: &FieldFile, problems: &mut Problems) -> Field {
+    Field {
+        name: text(name),
+        title: text(&file.title),
+        help: text(&file.help),
+        example: text(&file.example),
+        pattern: text(&file.pattern),
+        default: text(file.default.as_deref().unwrap_or_default()),
+        by_operator: problems.word("by", &file.by, &[("user", false), ("operator", true)]),
+        secret: file.secret,
+        multiline: file.multiline,
+        required: file.default.is_none(),
+        methods: methods(&file.methods, problems),
+    }
+}
+
+fn credential(file: Option<&CredentialFile>, headers: &Map<String>) -> Credential {
+    Credential {
+        header: file.map_or(("", ""), |given| (text(&given.header), text(&given.value))),
+        headers: pairs(headers),
+    }
+}
+
+fn compile_key(file: &KeyFile, problems: &mut Problems) -> Key {
+    Key {
+        title: text(&file.title),
+        help: text(&file.help),
+        token: text(&file.token),
+        base64: problems.word("encode", &file.encode, &[("plain", false), ("base64", true)]),
+        credential: credential(file.credential.as_ref(), &file.headers),
+    }
+}
+
+fn compile_jwt(file: &JwtFile, oauth2: Option<&OAuth2File>) -> Jwt {
+    let scopes = file.scopes.clone();
+    let usual = || oauth2.map_or_else(Vec::new, |oauth2| oauth2.scopes.keys().cloned().collect());
+    Jwt {
+        title: text(&file.title),
+        help: text(&file.help),
+        private_key: text(&file.private_key),
+        header: pairs(&file.header),
+        claims: pairs(&file.claims),
+        lifetime: file.lifetime_seconds,
+        exchange: text(&file.exchange),
+        scopes: texts(&scopes.unwrap_or_else(usual)),
+        credential: credential(file.credential.as_ref(), &file.headers),
+    }
+}
+
+fn compile_oauth1(file: &OAuth1File, problems: &mut Problems) -> OAuth1 {
+    OAuth1 {
+        request_token_url: text(&file.request_token_url),
+        authorize_url: text(&file.authorize_url),
+        access_token_url: text(&file.access_token_url),
+        authorize_params: pairs(&file.authorize_params),
+        scope_param: text(&file.scope_param),
+        scope_separator: text(&file.scope_separator),
+        scopes: keys(&file.scopes),
+        optional_scopes: keys(&file.optional_scopes),
+        scope_words: words(&file.scopes, &file.optional_scopes),
+        revoke: file.revoke.as_ref().map(|revoke| compile_revoke(revoke, problems)),
+        credential: credential(file.credential.as_ref(), &file.headers),
+    }
+}
+
+fn keys(map: &Map<String>) -> List<&'static str> {
+    list(map.keys().map(|key| text(key)).collect())
+}
+
+fn words(scopes: &Map<String>, optional: &Map<String>) -> List<Pair> {
+    list(scopes.iter().chain(optional).map(|(scope, words)| (text(scope), text(words))).collect())
 }
 
 fn compile_oauth2(file: &OAuth2File, problems: &mut Problems) -> OAuth2 {
@@ -191,10 +292,15 @@ fn compile_oauth2(file: &OAuth2File, problems: &mut Problems) -> OAuth2 {
         pkce: file.pkce,
         scope_separator: text(&file.scope_separator),
         scope_param: text(&file.scope_param),
-        scopes: list(file.scopes.keys().map(|scope| text(scope)).collect()),
-        optional_scopes: list(file.optional_scopes.keys().map(|scope| text(scope)).collect()),
-        scope_words: list(
-            file.scopes.iter().chain(&file.optional_scopes).map(|(scope, words)| (text(scope), text(words))).collect(),
+        scopes: keys(&file.scopes),
+        optional_scopes: keys(&file.optional_scopes),
+        scope_words: words(&file.scopes, &file.optional_scopes),
+        scope_groups: pairs(&file.scope_groups),
+        refusals: list(
+            file.refusals
+                .iter()
+                .map(|(said, meaning)| (text(said), problems.word("refusal", meaning, MEANINGS)))
+                .collect(),
         ),
         authorize_params: pairs(&file.authorize_params),
         token_params: pairs(&file.token_params),
@@ -221,12 +327,22 @@ fn compile_revoke(file: &RevokeFile, problems: &mut Problems) -> Revoke {
     }
 }
 
-fn compile_lookup(file: &LookupFile) -> Lookup {
+fn compile_lookup(file: &LookupFile, problems: &mut Problems) -> Lookup {
     Lookup {
         request: request(&file.request),
         json: json(file.json.as_ref()),
+        form: json(file.form.as_ref()),
+        credential: file.credential,
+        choose: file.choose.as_ref().map(|choose| Choose {
+            items: text(&choose.items),
+            label: text(&choose.label),
+            detail: text(&choose.detail),
+            at: text(&choose.at),
+            contains: text(&choose.contains),
+        }),
         save: pairs(&file.save),
         optional: file.optional,
+        methods: methods(&file.methods, problems),
     }
 }
 
@@ -240,6 +356,7 @@ fn compile_http(file: &HttpFile) -> Http {
     Http {
         base_url: text(&file.base_url),
         hosts: texts(&file.hosts),
+        file_hosts: texts(&file.file_hosts),
         headers: pairs(&file.headers),
         credential: credential
             .map_or(("authorization", "Bearer {access_token}"), |given| (text(&given.header), text(&given.value))),
@@ -257,6 +374,7 @@ fn compile_errors(file: &ErrorsFile, problems: &mut Problems) -> Errors {
         ),
         code: texts(&file.code),
         message: texts(&file.message),
+        scopes: texts(&file.scopes),
         rules: list(
             file.rules
                 .iter()
@@ -267,6 +385,7 @@ fn compile_errors(file: &ErrorsFile, problems: &mut Problems) -> Errors {
                     header: rule.header.as_ref().map_or(("", ""), |is| (text(&is.name), text(&is.equals))),
                     error: text(&rule.error),
                     limit_type: text(&rule.limit_type),
+                    wait: rule.wait_seconds,
                 })
                 .collect(),
         ),
@@ -306,9 +425,13 @@ fn compile_tool(tool: &ToolFile, connector: &ConnectorFile, problems: &mut Probl
             graphql: step.graphql.as_deref().map_or("", |document| text(document.trim())),
             message: None,
             content: step.content.as_ref().map(content),
+            body_header: text(&step.body_header),
+            credential: step.credential,
+            follow: step.follow,
         },
         save: pairs(&step.save),
         when: text(&step.when),
+        optional: step.optional,
     });
     let before = list(steps.collect());
     Tool {
@@ -333,10 +456,14 @@ fn compile_tool(tool: &ToolFile, connector: &ConnectorFile, problems: &mut Probl
                 .as_ref()
                 .map(|message| Message { at: text(&message.at), parts: text(&message.parts.to_string()) }),
             content: tool.content.as_ref().map(content),
+            body_header: text(&tool.body_header),
+            credential: tool.credential,
+            follow: tool.follow,
         },
         before,
         result: text(&tool.result),
         answer: tool.answer.as_deref().map_or(Answer::JsonAnswer, |answer| problems.word("answer", answer, ANSWERS)),
+        result_headers: pairs(&tool.result_headers),
         page: page.map(|page| compile_page(page, tool, problems)),
         limits: texts(&tool.limits),
         costs: list(tool.costs.iter().map(|(name, cost)| (text(name), *cost)).collect()),
@@ -374,6 +501,7 @@ fn compile_param(name: &str, param: &ParamFile, tool: &ToolFile, problems: &mut 
         place,
         at,
         encode: param.encode.as_deref().map_or(Encode::Plain, |word| problems.word("encode", word, ENCODES)),
+        values: json(param.values.as_ref()),
         each: text(&param.each),
         template: text(&param.template),
         escape: text(&param.escape),
@@ -417,6 +545,7 @@ fn cursor(page: &PageFile) -> Param {
         place: Place::InTemplate,
         at: "cursor",
         encode: Encode::Plain,
+        values: "",
         each: "",
         template: "",
         escape: "",

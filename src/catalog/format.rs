@@ -32,10 +32,90 @@ pub struct ConnectorFile {
 #[serde(deny_unknown_fields)]
 pub struct AuthFile {
     pub oauth2: Option<OAuth2File>,
+    pub oauth1: Option<OAuth1File>,
+    pub key: Option<KeyFile>,
+    pub jwt: Option<JwtFile>,
+    #[serde(default)]
+    pub fields: Map<FieldFile>,
     #[serde(default)]
     pub identity: Vec<LookupFile>,
     #[serde(default)]
     pub patterns: Map<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FieldFile {
+    pub title: String,
+    pub help: String,
+    #[serde(default)]
+    pub example: String,
+    #[serde(default)]
+    pub pattern: String,
+    /// Given, the field may be left out; an empty one means it has no value then.
+    pub default: Option<String>,
+    #[serde(default = "user")]
+    pub by: String,
+    #[serde(default)]
+    pub secret: bool,
+    #[serde(default)]
+    pub multiline: bool,
+    #[serde(default)]
+    pub methods: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyFile {
+    pub title: String,
+    pub help: String,
+    pub token: String,
+    #[serde(default = "plain")]
+    pub encode: String,
+    pub credential: Option<CredentialFile>,
+    #[serde(default)]
+    pub headers: Map<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JwtFile {
+    pub title: String,
+    pub help: String,
+    pub private_key: String,
+    #[serde(default)]
+    pub header: Map<String>,
+    pub claims: Map<String>,
+    pub lifetime_seconds: u32,
+    #[serde(default)]
+    pub exchange: String,
+    /// Left out: those of `[auth.oauth2.scopes]`.
+    pub scopes: Option<Vec<String>>,
+    pub credential: Option<CredentialFile>,
+    #[serde(default)]
+    pub headers: Map<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OAuth1File {
+    pub request_token_url: String,
+    pub authorize_url: String,
+    pub access_token_url: String,
+    #[serde(default)]
+    pub authorize_params: Map<String>,
+    #[serde(default)]
+    pub scope_param: String,
+    #[serde(default = "space")]
+    pub scope_separator: String,
+    #[serde(default)]
+    pub scopes: Map<String>,
+    #[serde(default)]
+    pub optional_scopes: Map<String>,
+    pub revoke: Option<RevokeFile>,
+    pub credential: Option<CredentialFile>,
+    #[serde(default)]
+    pub headers: Map<String>,
 }
 
 #[derive(Deserialize)]
@@ -54,6 +134,10 @@ pub struct OAuth2File {
     pub scopes: Map<String>,
     #[serde(default)]
     pub optional_scopes: Map<String>,
+    #[serde(default)]
+    pub scope_groups: Map<String>,
+    #[serde(default)]
+    pub refusals: Map<String>,
     #[serde(default)]
     pub authorize_params: Map<String>,
     #[serde(default)]
@@ -93,9 +177,29 @@ pub struct RevokeFile {
 pub struct LookupFile {
     pub request: String,
     pub json: Option<Value>,
+    pub form: Option<Value>,
+    #[serde(default = "yes")]
+    pub credential: bool,
+    pub choose: Option<ChooseFile>,
     pub save: Map<String>,
     #[serde(default)]
     pub optional: bool,
+    #[serde(default)]
+    pub methods: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChooseFile {
+    #[serde(default)]
+    pub items: String,
+    pub label: String,
+    #[serde(default)]
+    pub detail: String,
+    #[serde(default)]
+    pub at: String,
+    #[serde(default)]
+    pub contains: String,
 }
 
 #[derive(Deserialize)]
@@ -104,6 +208,8 @@ pub struct HttpFile {
     pub base_url: String,
     #[serde(default)]
     pub hosts: Vec<String>,
+    #[serde(default)]
+    pub file_hosts: Vec<String>,
     #[serde(default)]
     pub headers: Map<String>,
     pub credential: Option<CredentialFile>,
@@ -127,6 +233,8 @@ pub struct ErrorsFile {
     pub code: Vec<String>,
     #[serde(default)]
     pub message: Vec<String>,
+    #[serde(default)]
+    pub scopes: Vec<String>,
     #[serde(default)]
     pub rules: Vec<RuleFile>,
     #[serde(default)]
@@ -153,6 +261,7 @@ pub struct RuleFile {
     pub error: String,
     #[serde(default)]
     pub limit_type: String,
+    pub wait_seconds: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -183,6 +292,8 @@ pub struct LimitFile {
     pub every_request: bool,
     #[serde(default = "one")]
     pub cost: u32,
+    #[serde(default)]
+    pub by: String,
 }
 
 #[derive(Deserialize, Clone)]
@@ -229,6 +340,8 @@ pub struct ToolFile {
     pub result: String,
     pub answer: Option<String>,
     #[serde(default)]
+    pub result_headers: Map<String>,
+    #[serde(default)]
     pub paginated: bool,
     pub pagination: Option<PageFile>,
     #[serde(default)]
@@ -246,6 +359,12 @@ pub struct ToolFile {
     pub graphql: Option<String>,
     pub message: Option<MessageFile>,
     pub content: Option<ContentFile>,
+    #[serde(default)]
+    pub body_header: String,
+    #[serde(default = "yes")]
+    pub credential: bool,
+    #[serde(default)]
+    pub follow: bool,
 }
 
 #[derive(Deserialize)]
@@ -254,6 +373,8 @@ pub struct StepFile {
     pub save: Map<String>,
     #[serde(default)]
     pub when: String,
+    #[serde(default)]
+    pub optional: bool,
     pub request: String,
     pub query: Option<Value>,
     pub body: Option<Value>,
@@ -262,6 +383,12 @@ pub struct StepFile {
     pub encoding: Option<String>,
     pub graphql: Option<String>,
     pub content: Option<ContentFile>,
+    #[serde(default)]
+    pub body_header: String,
+    #[serde(default = "yes")]
+    pub credential: bool,
+    #[serde(default)]
+    pub follow: bool,
 }
 
 #[derive(Deserialize)]
@@ -316,6 +443,7 @@ pub struct ParamFile {
     pub place: Option<String>,
     pub at: Option<String>,
     pub encode: Option<String>,
+    pub values: Option<Value>,
     #[serde(default)]
     pub each: String,
     #[serde(default)]
@@ -332,6 +460,12 @@ fn one() -> u32 {
 }
 fn thirty() -> u32 {
     30
+}
+fn user() -> String {
+    "user".into()
+}
+fn plain() -> String {
+    "plain".into()
 }
 fn space() -> String {
     " ".into()

@@ -23,8 +23,8 @@ mod schema;
 )]
 mod table {
     use super::model::{
-        Answer::*, BodyEncoding::*, ClientAuth::*, Effect::*, Encode::*, LimitScope::*, PageStyle::*, Place::*,
-        RetryUnit::*, RevokeAuth::*, *,
+        Answer::*, BodyEncoding::*, ClientAuth::*, Effect::*, Encode::*, LimitScope::*, Meaning::*, Method::*,
+        PageStyle::*, Place::*, RetryUnit::*, RevokeAuth::*, *,
     };
     include!(concat!(env!("OUT_DIR"), "/catalog.rs"));
 }

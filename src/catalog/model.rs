@@ -51,15 +51,138 @@ pub struct Connector {
     pub tools: List<Tool>,
 }
 
-/// How an account of a connector is connected.
+/// How an account of a connector is connected. A connection uses one of the ways.
 #[derive(Debug)]
 pub struct Auth {
     /// The OAuth 2.0 authorization code flow, where the vendor has it.
     pub oauth2: Option<OAuth2>,
+    /// OAuth 1.0a, where the vendor has that.
+    pub oauth1: Option<OAuth1>,
+    /// A credential that people type in.
+    pub key: Option<Key>,
+    /// A JWT signed with a private key that people paste.
+    pub jwt: Option<Jwt>,
+    /// What must be known before an account can be connected.
+    pub fields: List<Field>,
     /// Look-ups after the tokens arrived: the account's label, a site's id.
     pub identity: List<Lookup>,
     /// Patterns that looked-up variables must match, since they may end up in a host name.
     pub patterns: List<Pair>,
+}
+
+/// A way to connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// OAuth 2.0, authorization code (RFC 6749 section 4.1).
+    ByOAuth2,
+    /// OAuth 1.0a (RFC 5849).
+    ByOAuth1,
+    /// A typed-in credential.
+    ByKey,
+    /// A signed JWT (RFC 7523).
+    ByJwt,
+}
+
+/// Something asked before an account can be connected: `{account.<name>}`, or a part of a credential.
+#[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "four properties that have nothing to do with each other")]
+pub struct Field {
+    /// Name in templates.
+    pub name: &'static str,
+    /// What people call it.
+    pub title: &'static str,
+    /// Where it is found.
+    pub help: &'static str,
+    /// A value that would do; empty for none.
+    pub example: &'static str,
+    /// What it must match; empty for anything.
+    pub pattern: &'static str,
+    /// Value when none is given; empty for none.
+    pub default: &'static str,
+    /// Whether it belongs to the connection and is never asked of people.
+    pub by_operator: bool,
+    /// Whether it is sealed and never shown.
+    pub secret: bool,
+    /// Whether it has several lines.
+    pub multiline: bool,
+    /// Whether connecting fails without it.
+    pub required: bool,
+    /// The ways to connect it is for; empty for all.
+    pub methods: List<Method>,
+}
+
+/// How a credential is sent: header, its template, and further headers.
+#[derive(Debug)]
+pub struct Credential {
+    /// Header and template; an empty name means the connector's own.
+    pub header: Pair,
+    /// Further headers, for this way to connect alone.
+    pub headers: List<Pair>,
+}
+
+/// A typed-in credential.
+#[derive(Debug)]
+pub struct Key {
+    /// What it is called.
+    pub title: &'static str,
+    /// Where people find it.
+    pub help: &'static str,
+    /// Template that makes the access token of the fields.
+    pub token: &'static str,
+    /// Whether the token is base64 of that.
+    pub base64: bool,
+    /// How it is sent.
+    pub credential: Credential,
+}
+
+/// A JWT signed with RS256 whenever the last one ends.
+#[derive(Debug)]
+pub struct Jwt {
+    /// What it is called.
+    pub title: &'static str,
+    /// Where people find the key.
+    pub help: &'static str,
+    /// Template that gives the private key, PEM of PKCS#8 (RFC 5958).
+    pub private_key: &'static str,
+    /// Further members of the JOSE header.
+    pub header: List<Pair>,
+    /// Claims beside `iat` and `exp`.
+    pub claims: List<Pair>,
+    /// Seconds a JWT is good for.
+    pub lifetime: u32,
+    /// Token endpoint it is exchanged at (RFC 7523 section 2.1); empty when the JWT itself is the access token.
+    pub exchange: &'static str,
+    /// Scopes it asks for when the operator names none.
+    pub scopes: List<&'static str>,
+    /// How it is sent.
+    pub credential: Credential,
+}
+
+/// The OAuth 1.0a part of a connector (RFC 5849), HMAC-SHA1.
+#[derive(Debug)]
+pub struct OAuth1 {
+    /// Temporary credential request.
+    pub request_token_url: &'static str,
+    /// Resource owner authorization.
+    pub authorize_url: &'static str,
+    /// Token request.
+    pub access_token_url: &'static str,
+    /// Extra parameters of the authorization.
+    pub authorize_params: List<Pair>,
+    /// Name of the parameter that carries the scopes; empty for none.
+    pub scope_param: &'static str,
+    /// What stands between two scopes.
+    pub scope_separator: &'static str,
+    /// Scopes asked for when the operator names none.
+    pub scopes: List<&'static str>,
+    /// Further scopes an operator may ask for.
+    pub optional_scopes: List<&'static str>,
+    /// Scope and what it lets an agent do.
+    pub scope_words: List<Pair>,
+    /// How a token is revoked.
+    pub revoke: Option<Revoke>,
+    /// How it is sent.
+    pub credential: Credential,
 }
 
 /// The OAuth 2.0 part of a connector.
@@ -83,6 +206,10 @@ pub struct OAuth2 {
     pub optional_scopes: List<&'static str>,
     /// Scope and what it lets an agent do, in words for the person who consents.
     pub scope_words: List<Pair>,
+    /// Beginning of a scope, and the parameter that scopes which begin so go into, without it.
+    pub scope_groups: List<Pair>,
+    /// The vendor's own words and what they mean.
+    pub refusals: List<(&'static str, Meaning)>,
     /// Extra parameters of the authorization request.
     pub authorize_params: List<Pair>,
     /// Extra parameters of token requests.
@@ -95,6 +222,25 @@ pub struct OAuth2 {
     pub response: TokenResponse,
     /// How a token is revoked.
     pub revoke: Option<Revoke>,
+}
+
+/// What an authorization server's refusal means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meaning {
+    /// The code or refresh token is no good.
+    MeansGrant,
+    /// Client id or secret refused.
+    MeansClient,
+    /// The redirect URI is not the registered one.
+    MeansRedirect,
+    /// The request itself was refused.
+    MeansRequest,
+    /// Too many requests.
+    MeansRateLimited,
+    /// It passes.
+    MeansTemporary,
+    /// An administrator has to approve the application first.
+    MeansAdminConsent,
 }
 
 /// How the client proves itself at the token endpoint (RFC 6749 section 2.3.1).
@@ -160,10 +306,34 @@ pub struct Lookup {
     pub request: (&'static str, &'static str),
     /// JSON body template, JSON text; empty for none.
     pub json: &'static str,
-    /// Variable and JSON Pointer. `label` is shown to people, `external_id` is the provider's id of the account.
+    /// Form template, JSON text; empty for none.
+    pub form: &'static str,
+    /// Whether the account's credential goes with it.
+    pub credential: bool,
+    /// How one of several is chosen.
+    pub choose: Option<Choose>,
+    /// Variable and JSON Pointer, or a text with holes. `label` is shown to people, `external_id` is the provider's id of
+    /// the account.
     pub save: List<Pair>,
     /// Whether the account is usable without it.
     pub optional: bool,
+    /// The ways to connect it is for; empty for all.
+    pub methods: List<Method>,
+}
+
+/// A look-up that may find several things, of which an account is one.
+#[derive(Debug)]
+pub struct Choose {
+    /// JSON Pointer of the list.
+    pub items: &'static str,
+    /// JSON Pointer in an item: what people choose by.
+    pub label: &'static str,
+    /// JSON Pointer in an item: what tells two of the same name apart; empty for none.
+    pub detail: &'static str,
+    /// JSON Pointer in an item …
+    pub at: &'static str,
+    /// … whose value has this text; empty for every item.
+    pub contains: &'static str,
 }
 
 /// How the API is reached.
@@ -173,6 +343,8 @@ pub struct Http {
     pub base_url: &'static str,
     /// Further hosts the credential may go to; `*.example.com` is any one label below example.com.
     pub hosts: List<&'static str>,
+    /// Hosts that only requests without the credential may go to.
+    pub file_hosts: List<&'static str>,
     /// Headers of every request.
     pub headers: List<Pair>,
     /// Header that carries the credential, and its template.
@@ -190,6 +362,8 @@ pub struct Errors {
     pub code: List<&'static str>,
     /// JSON Pointers to the provider's message.
     pub message: List<&'static str>,
+    /// JSON Pointers to the scope that was missing.
+    pub scopes: List<&'static str>,
     /// Rules, first match wins; what none matches is told by its status.
     pub rules: List<Rule>,
     /// Where the time to wait stands.
@@ -220,6 +394,8 @@ pub struct Rule {
     pub error: &'static str,
     /// For limits: which one.
     pub limit_type: &'static str,
+    /// Seconds to wait when the answer does not say.
+    pub wait: Option<u32>,
 }
 
 /// A place that says how long to wait.
@@ -263,6 +439,8 @@ pub struct Limit {
     pub every_request: bool,
     /// Units of a request that names no cost of its own.
     pub cost: u32,
+    /// For `PerParameter`: the parameter.
+    pub by: &'static str,
 }
 
 /// Whom a limit counts for.
@@ -274,6 +452,8 @@ pub enum LimitScope {
     PerAccount,
     /// One tool of one connected account.
     PerTool,
+    /// All accounts of the connection together, apart for each value of a parameter.
+    PerParameter,
 }
 
 /// One operation of a provider.
@@ -303,6 +483,8 @@ pub struct Tool {
     pub result: &'static str,
     /// What the body of the answer is.
     pub answer: Answer,
+    /// Member of the result, and the header of the answer that is put there.
+    pub result_headers: List<Pair>,
     /// How the next page is had, for tools that list.
     pub page: Option<Page>,
     /// Names of the limits it counts against beside those of every request.
@@ -345,6 +527,12 @@ pub struct Call {
     pub message: Option<Message>,
     /// Bytes to send.
     pub content: Option<Content>,
+    /// Header that the JSON body goes into instead; empty for none.
+    pub body_header: &'static str,
+    /// Whether the account's credential goes with it.
+    pub credential: bool,
+    /// Whether one redirect is followed, without the credential.
+    pub follow: bool,
 }
 
 /// How a body is written.
@@ -391,10 +579,12 @@ pub struct Content {
 pub struct Step {
     /// The request.
     pub call: Call,
-    /// Variable and JSON Pointer into its answer.
+    /// Variable and JSON Pointer into its answer, or `header:<name>`.
     pub save: List<Pair>,
     /// Only when this parameter is given; empty for always.
     pub when: &'static str,
+    /// Whether the tool goes on when it fails.
+    pub optional: bool,
 }
 
 /// One parameter of a tool.
@@ -410,6 +600,8 @@ pub struct Param {
     pub at: &'static str,
     /// How its value is written.
     pub encode: Encode,
+    /// Our value and the provider's, JSON text of an object; empty for none.
+    pub values: &'static str,
     /// JSON Pointer inside an object that each array item is wrapped into; empty for none.
     pub each: &'static str,
     /// Text around the value, `{}` marks it; empty for none.
@@ -458,6 +650,12 @@ pub enum Encode {
     EpochSeconds,
     /// RFC 3339 to milliseconds since 1970.
     EpochMilliseconds,
+    /// Markdown to the Atlassian Document Format.
+    Adf,
+    /// A path whose slashes stay.
+    PathSegments,
+    /// Empty text to null.
+    NullIfEmpty,
 }
 
 /// What the body of an answer is.

@@ -23,7 +23,7 @@ use fetch::Fetcher;
 use futures_util::FutureExt;
 use kv::Kv;
 use objects::{AccountObjects, LimiterObjects};
-use platform::{SystemClock, SystemRandom};
+use platform::{SystemClock, SystemRandom, WebCrypto};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use worker::{Context, Env, event};
@@ -164,6 +164,7 @@ fn world(env: &Env) -> Outcome<World> {
     Ok(World {
         clock: Rc::new(SystemClock),
         random: Rc::new(SystemRandom),
+        signer: Rc::new(WebCrypto),
         http: Rc::new(Fetcher::new(env)),
         config: Rc::new(Kv::new(env, "CONFIG")?),
         snapshots: Rc::new(Kv::new(env, "ACCOUNTS")?),

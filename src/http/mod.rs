@@ -61,7 +61,7 @@ pub async fn handle(app: &App, request: Request) -> Response {
 }
 
 fn is_page(path: &str) -> bool {
-    path.starts_with("/connect/") || path.starts_with("/callback/")
+    ["/connect/", "/callback/", "/choose/"].iter().any(|start| path.starts_with(start))
 }
 
 /// Path and query of an absolute URL, undecoded.
@@ -79,6 +79,8 @@ enum Route<'a> {
     OpenLink(&'a str),
     StartConsent(&'a str),
     Callback(&'a str),
+    OpenChoice(&'a str),
+    Choose(&'a str),
     Connected(&'a str),
     ListCallers,
     CreateCaller,
@@ -112,6 +114,8 @@ fn find<'a>(method: &str, segments: &[&'a str]) -> Option<Route<'a>> {
         ("GET", ["connect", ticket]) => Route::OpenLink(ticket),
         ("POST", ["connect", ticket]) => Route::StartConsent(ticket),
         ("GET", ["callback", connection]) => Route::Callback(connection),
+        ("GET", ["choose", ticket]) => Route::OpenChoice(ticket),
+        ("POST", ["choose", ticket]) => Route::Choose(ticket),
         ("GET", ["connected", connector]) => Route::Connected(connector),
 
         ("GET", ["api", "v1", "callers"]) => Route::ListCallers,
@@ -154,6 +158,8 @@ async fn route(call: &Call<'_>) -> Result<Response> {
         Route::OpenLink(ticket) => browser::open(call, ticket).await,
         Route::StartConsent(ticket) => browser::start(call, ticket).await,
         Route::Callback(connection) => browser::callback(call, connection).await,
+        Route::OpenChoice(ticket) => browser::choices(call, ticket).await,
+        Route::Choose(ticket) => browser::choose(call, ticket).await,
         Route::Connected(connector) => browser::connected(connector),
         Route::ListCallers => callers::list(call).await,
         Route::CreateCaller => callers::create(call).await,

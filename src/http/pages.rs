@@ -1,17 +1,20 @@
 //! The pages a person sees. No script, no outside resource, nothing a provider said unless escaped.
 
+use crate::catalog;
 use crate::code::Code;
 use crate::error::Error;
 use crate::ports::Response;
 use maud::{DOCTYPE, Markup, html};
 
 const STYLE: &str = "
-:root{color-scheme:light dark;--ink:#1c2330;--soft:#5b6577;--line:#d9dee7;--paper:#fff;--back:#f4f6f9;--accent:#1f5fd6;--good:#1c7a42}
-@media(prefers-color-scheme:dark){:root{--ink:#e8ebf1;--soft:#a3adbe;--line:#343c4a;--paper:#1b212b;--back:#12161d;--accent:#7aa7ff;--good:#7fd6a0}}
+:root{color-scheme:light dark;--ink:#1c2330;--soft:#5b6577;--line:#d9dee7;--paper:#fff;--back:#f4f6f9;--accent:#1f5fd6;--good:#1c7a42;--bad:#b3261e}
+@media(prefers-color-scheme:dark){:root{--ink:#e8ebf1;--soft:#a3adbe;--line:#343c4a;--paper:#1b212b;--back:#12161d;--accent:#7aa7ff;--good:#7fd6a0;--bad:#ff9d94}}
 *{box-sizing:border-box}body{margin:0;min-height:100vh;display:grid;place-items:center;padding:1.5rem;background:var(--back);color:var(--ink);font:1rem/1.5 system-ui,sans-serif}
 main{width:100%;max-width:30rem;background:var(--paper);border:1px solid var(--line);border-radius:.75rem;padding:2rem}
 h1{font-size:1.35rem;line-height:1.3;margin:0 0 .75rem}p{margin:.5rem 0}ul{padding-left:1.2rem;margin:.75rem 0}li{margin:.3rem 0}
-.soft{color:var(--soft);font-size:.9rem}.good{color:var(--good)}
+.soft{color:var(--soft);font-size:.9rem}.good{color:var(--good)}.bad{color:var(--bad)}
+label{display:block;margin-top:1rem;font-weight:600}label .soft{font-weight:400}label.option{display:flex;gap:.6rem;align-items:baseline;font-weight:400}
+input:not([type=radio]),textarea{width:100%;margin-top:.25rem;padding:.6rem .7rem;border:1px solid var(--line);border-radius:.5rem;background:var(--back);color:var(--ink);font:inherit}textarea{font-family:ui-monospace,monospace;font-size:.85rem}
 button{width:100%;margin-top:1.25rem;padding:.75rem 1rem;border:0;border-radius:.5rem;background:var(--accent);color:var(--paper);font:inherit;font-weight:600;cursor:pointer}
 button:focus-visible{outline:3px solid var(--ink);outline-offset:2px}code{font-size:.9em}main{overflow-wrap:anywhere}@media(max-width:30rem){body{padding:.75rem}main{padding:1.25rem}}";
 
@@ -25,6 +28,22 @@ pub struct Consent {
     pub scopes: Vec<String>,
     /// Where its button leads.
     pub action: String,
+    /// What is asked for.
+    pub fields: Vec<Input>,
+    /// Name of the credential that is typed in and where it is found; none when the person goes to the provider.
+    pub typed_in: Option<(&'static str, &'static str)>,
+    /// Why what was typed in before did not do.
+    pub error: Option<String>,
+}
+
+/// A field of the form.
+pub struct Input {
+    /// What it is.
+    pub field: &'static catalog::model::Field,
+    /// What stands in it.
+    pub value: String,
+    /// What is wrong with that.
+    pub problem: Option<String>,
 }
 
 fn page(status: u16, title: &str, content: &Markup) -> Response {
@@ -61,8 +80,57 @@ pub fn consent(consent: &Consent) -> Response {
             } @else {
                 ul { @for scope in &consent.scopes { li { (scope) } } }
             }
-            p class="soft" { "You sign in on the next page, which is not ours: your password is not seen here. Not expected? Close this page, and nothing happens." }
-            form method="post" action=(consent.action) { button type="submit" { "Continue to " (consent.provider) } }
+            @if let Some(error) = &consent.error {
+                p class="bad" role="alert" { strong { "That did not work. " } (error) }
+            }
+            form method="post" action=(consent.action) {
+                @if let Some((title, help)) = consent.typed_in {
+                    p { strong { (title) } ". " (help) }
+                }
+                @for field in &consent.fields { (input(field)) }
+                @if consent.typed_in.is_some() {
+                    p class="soft" { "It is tried at once, kept encrypted, and sent to " (consent.provider) " alone. Not expected? Close this page, and nothing happens." }
+                    button type="submit" { "Connect " (consent.provider) }
+                } @else {
+                    p class="soft" { "You sign in on the next page, which is not ours: your password is not seen here. Not expected? Close this page, and nothing happens." }
+                    button type="submit" { "Continue to " (consent.provider) }
+                }
+            }
+        },
+    )
+}
+
+fn input(Input { field, value, problem }: &Input) -> Markup {
+    let (id, help) = (format!("field-{}", field.name), format!("help-{}", field.name));
+    let kind = if field.secret { "password" } else { "text" };
+    html! {
+        label for=(id) { (field.title) @if !field.required { span class="soft" { " (optional)" } } }
+        @if field.multiline {
+            textarea id=(id) name=(field.name) rows="6" spellcheck="false" autocomplete="off" aria-describedby=(help) required[field.required] { (value) }
+        } @else {
+            input id=(id) name=(field.name) type=(kind) value=(value) placeholder=(field.example) spellcheck="false"
+                autocapitalize="none" autocomplete="off" aria-describedby=(help) aria-invalid[problem.is_some()] required[field.required];
+        }
+        p class="soft" id=(help) { @if let Some(problem) = problem { strong class="bad" { (problem) } } @else { (field.help) } }
+    }
+}
+
+/// Which of several.
+pub fn choice(provider: &str, options: &[(String, String)], action: &str) -> Response {
+    page(
+        200,
+        &format!("Which {provider}?"),
+        &html! {
+            p { "You may use several. Choose the one to connect; another can be connected later with another link." }
+            form method="post" action=(action) {
+                @for (number, (label, detail)) in options.iter().enumerate() {
+                    label class="option" {
+                        input type="radio" name="option" value=(number) required checked[number == 0];
+                        span { (label) @if !detail.is_empty() { span class="soft" { " " (detail) } } }
+                    }
+                }
+                button type="submit" { "Connect" }
+            }
         },
     )
 }
@@ -141,6 +209,12 @@ fn words(reason: &str) -> (&'static str, &'static str) {
             "The account could not be read",
             "Wait a minute, then open the link again. If it stays so, tell the people who sent you the link.",
         ),
+        "admin_consent_required" => (
+            "An administrator has to approve this",
+            "Your organisation lets only administrators approve applications. Ask yours to approve it, then open the link again.",
+        ),
+        "credential_refused" => ("The provider refused this credential", AGAIN),
+        "choice_missing" => ("Nothing was chosen", "Go back, choose one of the list, and go on."),
         "connection_gone" => ("This connection was removed", OPERATOR),
         _ => ("Something went wrong", "Wait a minute, then open the link again."),
     }
@@ -167,9 +241,17 @@ mod tests {
             provider: "Gmail".into(),
             scopes: vec!["a<b".into()],
             action: "/connect/x\"y".into(),
+            fields: Vec::new(),
+            typed_in: None,
+            error: Some("<b>no</b>".into()),
         });
         let page = text(&response);
-        assert!(!page.contains("<script>") && page.contains("a&lt;b") && page.contains("x&quot;y"));
+        assert!(
+            !page.contains("<script>")
+                && page.contains("a&lt;b")
+                && page.contains("&lt;b&gt;no")
+                && page.contains("x&quot;y")
+        );
         assert!(response.header("content-security-policy").unwrap().contains("default-src 'none'"));
     }
 
@@ -193,6 +275,9 @@ mod tests {
             "redirect_uri_mismatch",
             "provider_unreachable",
             "identity_lookup_failed",
+            "admin_consent_required",
+            "credential_refused",
+            "choice_missing",
         ] {
             let page = text(&failure(&flow_error(reason, "It failed.")));
             assert!(page.contains(reason) && page.contains("It failed."));

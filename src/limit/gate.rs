@@ -10,7 +10,9 @@ use crate::catalog::{Connector, Tool};
 use crate::code::Code;
 use crate::connection::Connection;
 use crate::error::{Error, Origin, Result};
+use crate::json;
 use crate::ports::Millis;
+use serde_json::{Map, Value};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -109,6 +111,8 @@ pub struct Call<'a> {
     pub connection: &'a Connection,
     /// The account.
     pub account: &'a str,
+    /// The tool's input; none for the proxy.
+    pub input: Option<&'a Map<String, Value>>,
 }
 
 impl Call<'_> {
@@ -117,7 +121,18 @@ impl Call<'_> {
         match limit.scope {
             LimitScope::PerApp => self.connection.id.clone(),
             LimitScope::PerAccount | LimitScope::PerTool => self.account.to_owned(),
+            LimitScope::PerParameter => {
+                let value = self.input.and_then(|input| json::to_text(input.get(limit.by)?)).unwrap_or_default();
+                format!("{}/{}", self.connection.id, crate::digest::short(&value))
+            }
         }
+    }
+
+    /// Whether a limit has anything to do with this call.
+    fn counts(&self, limit: &Limit) -> bool {
+        let named = self.tool.is_some_and(|tool| tool.limits.contains(&limit.name));
+        let has_parameter = || self.input.is_some_and(|input| input.contains_key(limit.by));
+        (limit.every_request || named) && (limit.scope != LimitScope::PerParameter || has_parameter())
     }
 
     fn counter(&self, limit: &Limit) -> String {
@@ -129,11 +144,7 @@ impl Call<'_> {
 
     fn wants(&self) -> BTreeMap<String, Vec<Want>> {
         let mut wants: BTreeMap<String, Vec<Want>> = BTreeMap::new();
-        for limit in self.connector.limits.iter() {
-            let named = self.tool.is_some_and(|tool| tool.limits.contains(&limit.name));
-            if !limit.every_request && !named {
-                continue;
-            }
+        for limit in self.connector.limits.iter().filter(|limit| self.counts(limit)) {
             let cost = self.tool.and_then(|tool| tool.costs.iter().find(|(name, _)| *name == limit.name));
             let need = cost.map_or(limit.cost, |(_, cost)| *cost);
             let units = self.connection.limits.get(limit.name).map_or(limit.units, |units| (*units).min(limit.units));

@@ -43,12 +43,25 @@ pub fn url(request: &Authorize<'_>) -> Result<String> {
         builder = builder.set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier));
     }
     // The crate joins scopes with spaces; some providers want commas, or another parameter.
-    if !request.scopes.is_empty() {
-        builder =
-            builder.add_extra_param(request.oauth2.scope_param, request.scopes.join(request.oauth2.scope_separator));
+    for (param, scopes) in grouped(request.oauth2, request.scopes) {
+        builder = builder.add_extra_param(param, scopes.join(request.oauth2.scope_separator));
     }
     for (name, value) in request.oauth2.authorize_params.iter() {
         builder = builder.add_extra_param(*name, *value);
     }
     Ok(builder.url().0.into())
+}
+
+/// The scopes by the parameter they go into: those that begin like a group of the connector go, without that, into its own.
+fn grouped<'a>(oauth2: &OAuth2, scopes: &'a [String]) -> Vec<(&'static str, Vec<&'a str>)> {
+    let mut groups: Vec<(&'static str, Vec<&str>)> = Vec::new();
+    for scope in scopes {
+        let group = oauth2.scope_groups.iter().find_map(|(start, param)| Some((*param, scope.strip_prefix(start)?)));
+        let (param, scope) = group.unwrap_or((oauth2.scope_param, scope));
+        match groups.iter_mut().find(|(known, _)| *known == param) {
+            Some((_, scopes)) => scopes.push(scope),
+            None => groups.push((param, vec![scope])),
+        }
+    }
+    groups
 }

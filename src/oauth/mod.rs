@@ -4,6 +4,8 @@
 //! providers answer (docs/decisions/0004-oauth2-crate.md).
 
 pub mod authorize;
+pub mod jwt;
+pub mod oauth1;
 pub mod revoke;
 pub mod token;
 

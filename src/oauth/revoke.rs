@@ -2,7 +2,7 @@
 
 use super::Client;
 use super::token::authenticate;
-use crate::catalog::model::{ClientAuth, OAuth2, Revoke, RevokeAuth};
+use crate::catalog::model::{ClientAuth, Revoke, RevokeAuth};
 use crate::json;
 use crate::ports::{Body, Request};
 use crate::secret::Secret;
@@ -15,7 +15,7 @@ const TIMEOUT_MS: u32 = 10_000;
 /// The revocation request.
 pub fn request(
     revoke: &Revoke,
-    oauth2: &OAuth2,
+    client_auth: ClientAuth,
     url: &str,
     client: &Client,
     token: &Secret,
@@ -40,10 +40,10 @@ pub fn request(
         form.extend(fields.iter().filter_map(|(name, value)| Some((name.clone(), json::to_text(value)?))));
     }
     match revoke.auth {
-        RevokeAuth::RevokeAsClient => authenticate(oauth2.client_auth, client, &mut request, &mut form),
+        RevokeAuth::RevokeAsClient => authenticate(client_auth, client, &mut request, &mut form),
         RevokeAuth::RevokeAsBasic => authenticate(ClientAuth::ClientBasic, client, &mut request, &mut form),
-        RevokeAuth::RevokeAsAccount => request.header("authorization", &format!("Bearer {}", access.reveal())),
-        RevokeAuth::RevokeAsNobody => {}
+        // The account's own credential is added as to any request of it.
+        RevokeAuth::RevokeAsAccount | RevokeAuth::RevokeAsNobody => {}
     }
     if let Some(json) = body(revoke.json) {
         request.header("content-type", "application/json");

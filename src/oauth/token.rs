@@ -1,7 +1,7 @@
 //! The token endpoint: requests (RFC 6749 sections 4.1.3 and 6) and answers, which real providers write in many ways.
 
 use super::Client;
-use crate::catalog::model::{ClientAuth, OAuth2};
+use crate::catalog::model::{ClientAuth, Meaning, OAuth2};
 use crate::digest;
 use crate::json;
 use crate::ports::{Body, Request, Response, Unanswered};
@@ -10,7 +10,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 
 /// RFC 3986 section 2.3.
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(super) const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Milliseconds a token request may take. Long enough for a slow provider, short enough for the calls that wait.
 pub const TIMEOUT_MS: u32 = 10_000;
@@ -41,6 +41,8 @@ pub enum Refusal {
     Redirect,
     /// The request itself was refused: scope, grant type.
     Request,
+    /// An administrator has to approve the application first.
+    AdminConsent,
     /// Too many requests.
     RateLimited,
     /// The provider failed, or answered something that is no token response.
@@ -151,7 +153,8 @@ pub fn read(oauth2: &OAuth2, response: &Response) -> Result<Tokens, Refused> {
     let body = parse(response);
     let said = body.as_ref().map(said).unwrap_or_default();
     if let Some(code) = &said.0 {
-        let refusal = refusal(code, response.status);
+        let meant = meaning(oauth2, code, said.1.as_deref()).map(refusal_of);
+        let refusal = meant.unwrap_or_else(|| refusal(code, response.status));
         return Err(Refused { code: Some(code.clone()), description: said.1, ..refused(refusal) });
     }
     match response.status {
@@ -208,6 +211,24 @@ fn scopes(value: &Value) -> Option<Vec<String>> {
     }
 }
 
+/// What the connector says the vendor's words mean: a code, or a part of the description.
+pub fn meaning(oauth2: &OAuth2, code: &str, description: Option<&str>) -> Option<Meaning> {
+    let said = |words: &str| code == words || description.is_some_and(|text| text.contains(words));
+    oauth2.refusals.iter().find(|(words, _)| said(words)).map(|(_, meaning)| *meaning)
+}
+
+fn refusal_of(meaning: Meaning) -> Refusal {
+    match meaning {
+        Meaning::MeansGrant => Refusal::Grant,
+        Meaning::MeansClient => Refusal::Client,
+        Meaning::MeansRedirect => Refusal::Redirect,
+        Meaning::MeansRequest => Refusal::Request,
+        Meaning::MeansRateLimited => Refusal::RateLimited,
+        Meaning::MeansTemporary => Refusal::Broken,
+        Meaning::MeansAdminConsent => Refusal::AdminConsent,
+    }
+}
+
 /// The codes of RFC 6749 section 5.2 and what vendors say instead (GitHub, Slack, Salesforce, HubSpot).
 fn refusal(code: &str, status: u16) -> Refusal {
     match code {
@@ -260,6 +281,8 @@ mod tests {
             scopes: List(&[]),
             optional_scopes: List(&[]),
             scope_words: List(&[]),
+            scope_groups: List(&[]),
+            refusals: List(&[("BAD_LUCK", Meaning::MeansTemporary), ("AADSTS900", Meaning::MeansAdminConsent)]),
             authorize_params: List(&[]),
             token_params: List(&[]),
             assumed_lifetime: None,
@@ -304,6 +327,8 @@ mod tests {
             (200, "<html>sign in</html>", Refusal::Broken),
             (429, "", Refusal::RateLimited),
             (200, "{}", Refusal::Broken),
+            (400, r#"{"error":"BAD_LUCK"}"#, Refusal::Broken),
+            (400, r#"{"error":"invalid_grant","error_description":"AADSTS900: …"}"#, Refusal::AdminConsent),
         ] {
             assert_eq!(answer(status, body).unwrap_err().refusal, wanted, "{status} {body}");
         }

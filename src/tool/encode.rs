@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 
 /// A parameter's value as the provider wants it.
 pub fn encode(param: &Param, value: Value) -> Result<Value> {
+    let value = mapped(param, value);
     let value = match param.encode {
-        Encode::Plain => value,
+        Encode::Plain | Encode::PathSegments => value,
         Encode::Csv => joined(&value, ","),
         Encode::SpaceSeparated => joined(&value, " "),
         Encode::JsonText => match value {
@@ -23,9 +24,27 @@ pub fn encode(param: &Param, value: Value) -> Result<Value> {
         Encode::Base64Url => Value::String(digest::base64url(text(&value).as_bytes())),
         Encode::EpochSeconds => json!(instant(param, &value)? / 1000),
         Encode::EpochMilliseconds => json!(instant(param, &value)?),
+        Encode::Adf => match value {
+            Value::String(markdown) => super::adf::document(&markdown),
+            written => written,
+        },
+        Encode::NullIfEmpty => Some(value).filter(|value| *value != json!("")).unwrap_or_default(),
     };
     let value = wrapped(param, value);
     Ok(if param.template.is_empty() { value } else { Value::String(around(param, &text(&value))) })
+}
+
+/// The provider's values for ours; what is not in the list stays.
+fn mapped(param: &Param, value: Value) -> Value {
+    if param.values.is_empty() {
+        return value;
+    }
+    let known: Value = serde_json::from_str(param.values).unwrap_or_default();
+    let one = |value: Value| known.get(text(&value)).cloned().unwrap_or(value);
+    match value {
+        Value::Array(items) => items.into_iter().map(one).collect(),
+        other => one(other),
+    }
 }
 
 fn text(value: &Value) -> String {
@@ -101,6 +120,7 @@ mod tests {
             place: Place::InBody,
             at: "/p",
             encode,
+            values: "",
             each: "",
             template: "",
             escape: "",
@@ -115,6 +135,10 @@ mod tests {
         assert_eq!(encode(&param(Encode::Base64), json!("hi")).unwrap(), json!("aGk="));
         assert_eq!(encode(&param(Encode::EpochSeconds), json!("1970-01-01T00:01:00Z")).unwrap(), json!(60));
         assert!(encode(&param(Encode::ParsedJson), json!("{")).is_err());
+        assert_eq!(encode(&param(Encode::NullIfEmpty), json!("")).unwrap(), json!(null));
+        let values = Param { values: r#"{"high":1,"true":"yes"}"#, ..param(Encode::Plain) };
+        assert_eq!(encode(&values, json!("high")).unwrap(), json!(1));
+        assert_eq!(encode(&values, json!([true, "low"])).unwrap(), json!(["yes", "low"]));
         let each = Param { each: "/email", ..param(Encode::Plain) };
         assert_eq!(encode(&each, json!(["a"])).unwrap(), json!([{ "email": "a" }]));
         let template = Param { template: "name contains '{}'", escape: "'\\", ..param(Encode::Plain) };

@@ -13,6 +13,7 @@ use crate::error::{Error, Origin, Result};
 use crate::json;
 use crate::limit::gate;
 use crate::ports::{Request, Response};
+use crate::secret::Secret;
 use crate::target::{Target, Variables};
 use serde_json::{Map, Value, json};
 use std::rc::Rc;
@@ -24,7 +25,7 @@ pub struct Execution<'a> {
     /// The account, and the connection it is used through.
     pub used: &'a Used,
     /// The input, checked.
-    pub input: Map<String, Value>,
+    pub input: &'a Map<String, Value>,
 }
 
 /// Checks the input and answers with the request that would be sent, secrets masked.
@@ -37,10 +38,15 @@ pub async fn dry_run(app: &App, tool: &'static Tool, used: &Used, input: Value) 
     let runs = |step: &&Step| step.when.is_empty() || input.contains_key(step.when);
     let saved = tool.before.iter().filter(runs).flat_map(|step| step.save.iter());
     let saved = saved.map(|(name, _)| ((*name).to_owned(), Value::String(format!("<{name}>")))).collect();
-    let target = Target { connector: used.connector, connection: &used.known.connection, variables: &variables };
+    let masked = || Secret::new("***");
+    let mut connection = used.known.connection.clone();
+    connection.opened.values_mut().for_each(|secret| *secret = masked());
+    let target = Target { connector: used.connector, connection: &connection, variables: &variables };
     let fresh = fresh(app);
     let mut request = request::build(tool, &Values { input: &input, saved: &saved, fresh: &fresh, target })?;
-    request::authorize(&mut request, &target, &crate::secret::Secret::new("***"));
+    if tool.call.credential {
+        request::authorize(&mut request, &target, &masked());
+    }
     let headers: Map<String, Value> = request
         .headers
         .iter()
@@ -61,10 +67,10 @@ pub async fn dry_run(app: &App, tool: &'static Tool, used: &Used, input: Value) 
 /// Executes a tool: input → rate limit → token → request → result or error.
 pub async fn execute(app: &App, tool: &'static Tool, used: &Used, input: Value) -> Result<Outcome> {
     let input = input::check(tool, input)?;
-    let call = used.gate(Some(tool));
+    let call = used.gate(Some(tool), Some(&input));
     access::enter(app, &call).await?;
     let leased = access::lease(app, used, None).await?;
-    let outcome = Running { app, execution: Execution { tool, used, input }, leased }.run().await;
+    let outcome = Running { app, execution: Execution { tool, used, input: &input }, leased }.run().await;
     match outcome {
         Err(error) => Err(after_failure(app, used, &call, error).await),
         fine => fine,
@@ -104,20 +110,28 @@ impl Running<'_> {
             if !step.when.is_empty() && !self.execution.input.contains_key(step.when) {
                 continue;
             }
-            let response = self.send(Some(&step.call), &saved, &fresh).await?;
+            let response = match self.send(Some(&step.call), &saved, &fresh).await {
+                Err(_) if step.optional => continue,
+                answered => answered?,
+            };
             let body = response::body(&response);
             if let Some(error) = response::failure(self.execution.used.connector, &response, &body, self.app.now()) {
+                if step.optional {
+                    continue;
+                }
                 return Err(masked(response::with_scopes(error, tool), &self.leased));
             }
             for (name, at) in step.save.iter() {
-                if let Some(value) = json::find(&body, at) {
-                    saved.insert((*name).to_owned(), value.clone());
-                }
+                let found = match at.strip_prefix("header:") {
+                    Some(header) => response.header(header).map(|text| json!(text)),
+                    None => json::find(&body, at).cloned(),
+                };
+                saved.extend(found.map(|value| ((*name).to_owned(), value)));
             }
         }
         let response = self.send(None, &saved, &fresh).await?;
         let connector = self.execution.used.connector;
-        response::read(connector, tool, &self.execution.input, &response, self.app.now())
+        response::read(connector, tool, self.execution.input, &response, self.app.now())
             .map_err(|error| masked(error, &self.leased))
     }
 
@@ -160,11 +174,30 @@ impl Running<'_> {
             Some(call) => request::build_step(call, tool, &values)?,
             None => request::build(tool, &values)?,
         };
-        request::authorize(&mut request, &target, &self.leased.token);
-        let timeout_ms = request.timeout_ms;
-        let answer = self.app.http.send(request).await;
-        answer.map_err(|unanswered| response::unanswered(used.connector, unanswered, timeout_ms))
+        let call = step.unwrap_or(&tool.call);
+        if call.credential {
+            request::authorize(&mut request, &target, &self.leased.token);
+        }
+        let (url, timeout_ms) = (request.url.clone(), request.timeout_ms);
+        let unanswered = |unanswered| response::unanswered(used.connector, unanswered, timeout_ms);
+        let answer = self.app.http.send(request).await.map_err(unanswered)?;
+        match redirect(&url, &answer).filter(|_| call.follow) {
+            // What a provider redirects a download to carries its own signature; the credential stays here.
+            Some(next) => {
+                let url = target.file_url(&next)?.into();
+                let request = Request { method: "GET".into(), url, timeout_ms, ..Request::default() };
+                self.app.http.send(request).await.map_err(unanswered)
+            }
+            None => Ok(answer),
+        }
     }
+}
+
+/// Where a redirect leads (RFC 9110 section 15.4).
+fn redirect(url: &str, answer: &Response) -> Option<String> {
+    let redirects = matches!(answer.status, 301 | 302 | 303 | 307 | 308);
+    let location = answer.header("location").filter(|_| redirects)?;
+    Some(url::Url::parse(url).ok()?.join(location).ok()?.into())
 }
 
 /// A provider that repeats the token in its failure does not get it shown.

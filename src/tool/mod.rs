@@ -1,5 +1,6 @@
 //! Calling a tool: input → request → answer → result or error. Everything but [`execute`] is pure.
 
+mod adf;
 pub mod encode;
 pub mod execute;
 pub mod input;

@@ -2,8 +2,8 @@
 
 use super::multipart::{self, Bytes};
 use super::{encode, mime};
-use crate::catalog::model::{BodyEncoding, Call, Place};
-use crate::catalog::{Connector, Tool};
+use crate::catalog::Tool;
+use crate::catalog::model::{BodyEncoding, Call, Content, Encode, Place};
 use crate::code::Code;
 use crate::digest;
 use crate::error::{Error, Result};
@@ -38,6 +38,10 @@ impl Values<'_> {
         }
         if name.starts_with("account.") {
             return self.target.variable(name).map(Value::String);
+        }
+        if name == "content.size" {
+            let content = tool.call.content.as_ref()?;
+            return Some(json!(bytes_of(content, tool, self).ok()??.len()));
         }
         let value = self.input.get(name)?.clone();
         match tool.params.iter().find(|param| param.name == name) {
@@ -153,26 +157,35 @@ fn filled(template: &str, value: &dyn Fn(&str) -> Option<Value>) -> Result<Optio
 /// The URL with its holes filled: every value stays one path segment, or one value of a query written in the URL.
 fn url(call: &Call, tool: &Tool, values: &Values<'_>) -> Result<Url> {
     let mut text = String::new();
-    let mut saved_url = false;
+    // A step may learn a whole URL (an upload address), and some are given by the caller: those go without the credential.
+    let mut whole_url = false;
     for piece in template::pieces(call.url) {
         match piece {
             template::Piece::Text(plain) => text.push_str(plain),
             template::Piece::Hole(names) => {
                 let value = names.split('|').find_map(|name| values.get(tool, name)).as_ref().and_then(json::to_text);
                 let value = value.ok_or_else(|| missing(tool, names))?;
-                // A step may learn a whole URL (an upload address); it is checked against the connector's hosts below.
-                if text.is_empty() && values.saved.contains_key(names) && value.starts_with("https://") {
-                    saved_url = true;
+                let given = values.saved.contains_key(names) || !call.credential;
+                let is_url = value.starts_with("https://") || value.starts_with("http://");
+                if text.is_empty() && given && is_url {
+                    whole_url = true;
                     text.push_str(&value);
-                } else if saved_url || names.starts_with("account.") {
+                } else if whole_url || names.starts_with("account.") {
                     text.push_str(&value);
+                } else if is_path(tool, names) {
+                    let steps: Result<Vec<_>> = value.trim_matches('/').split('/').map(target::segment).collect();
+                    text.push_str(&steps?.join("/"));
                 } else {
                     text.push_str(&target::segment(&value)?);
                 }
             }
         }
     }
-    values.target.url(&text)
+    if call.credential { values.target.url(&text) } else { values.target.file_url(&text) }
+}
+
+fn is_path(tool: &Tool, name: &str) -> bool {
+    tool.params.iter().any(|param| param.name == name && param.encode == Encode::PathSegments)
 }
 
 fn missing(tool: &Tool, name: &str) -> Error {
@@ -189,8 +202,11 @@ fn with_query(mut url: Url, query: &[(String, String)]) -> Url {
     url
 }
 
-fn write_body(call: &Call, tool: &Tool, values: &Values<'_>, body: Value, request: &mut Request) -> Result<()> {
+fn write_body(call: &Call, tool: &Tool, values: &Values<'_>, mut body: Value, request: &mut Request) -> Result<()> {
     let bytes = content(call, tool, values)?;
+    if !call.body_header.is_empty() {
+        request.header(call.body_header, &ascii(&std::mem::take(&mut body)));
+    }
     match (call.encoding, bytes) {
         (BodyEncoding::JsonBody, _) if body.is_null() => {
             // A verb that has a body gets one only when there is something to say.
@@ -233,6 +249,22 @@ fn set(request: &mut Request, content_type: &str, body: impl Into<Vec<u8>>) {
     request.body = Body::Bytes(body.into());
 }
 
+/// JSON fit for a header: what is not ASCII is escaped (RFC 8259 section 7).
+fn ascii(body: &Value) -> String {
+    let mut out = String::new();
+    let mut units = [0; 2];
+    for c in body.to_string().chars() {
+        if c.is_ascii() && c != '\x7f' {
+            out.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut units) {
+                let _ = std::fmt::Write::write_fmt(&mut out, format_args!("\\u{unit:04x}"));
+            }
+        }
+    }
+    out
+}
+
 fn fields(body: &Value) -> Vec<(String, String)> {
     let fields = body.as_object().into_iter().flatten();
     fields.map(|(name, value)| (name.clone(), json::to_text(value).unwrap_or_else(|| value.to_string()))).collect()
@@ -244,14 +276,7 @@ fn content(call: &Call, tool: &Tool, values: &Values<'_>) -> Result<Option<Bytes
         let value = |name: &str| values.get(tool, name).as_ref().and_then(json::to_text);
         (!template.is_empty()).then(|| template::fill(template, value)).flatten()
     };
-    let wrong = || Error::new(Code::InvalidToolInput, "the content to send is not base64");
-    let bytes = match text(content.base64) {
-        Some(base64) => digest::from_base64(&base64).ok_or_else(wrong)?,
-        None => match text(content.text) {
-            Some(text) => text.into_bytes(),
-            None => return Ok(None),
-        },
-    };
+    let Some(bytes) = bytes_of(content, tool, values)? else { return Ok(None) };
     Ok(Some(Bytes {
         media_type: text(content.media_type).unwrap_or_else(|| "application/octet-stream".into()),
         bytes,
@@ -260,20 +285,38 @@ fn content(call: &Call, tool: &Tool, values: &Values<'_>) -> Result<Option<Bytes
     }))
 }
 
-/// Adds the account's credential.
+/// The bytes themselves; none when neither template has a value.
+fn bytes_of(content: &Content, tool: &Tool, values: &Values<'_>) -> Result<Option<Vec<u8>>> {
+    let text = |template: &str| {
+        let value = |name: &str| values.get(tool, name).as_ref().and_then(json::to_text);
+        (!template.is_empty()).then(|| template::fill(template, value)).flatten()
+    };
+    let wrong = || Error::new(Code::InvalidToolInput, "the content to send is not base64");
+    match text(content.base64) {
+        Some(base64) => digest::from_base64(&base64).ok_or_else(wrong).map(Some),
+        None => Ok(text(content.text).map(String::into_bytes)),
+    }
+}
+
+/// Adds the account's credential, and the headers of the connector and of the way the account is connected.
 pub fn authorize(request: &mut Request, target: &Target<'_>, token: &Secret) {
-    let Connector { http, .. } = target.connector;
-    let (name, template) = http.credential;
-    let value = template::fill(template, |name| match name {
+    let credential = target.credential();
+    let value = |name: &str| match name {
         "access_token" => Some(token.reveal().to_owned()),
-        _ => target.variable(name),
-    });
-    request.header(name, &value.unwrap_or_default());
-    for (name, value) in http.headers.iter() {
+        _ => target.secret(name),
+    };
+    let (name, template) = credential.header;
+    request.header(name, &template::fill(template, value).unwrap_or_default());
+    for (name, template) in credential.headers.iter() {
+        if let Some(text) = template::fill(template, value) {
+            request.header(name, &text);
+        }
+    }
+    for (name, template) in target.connector.http.headers.iter() {
         if !request.headers.contains_key(*name)
-            && let Some(value) = template::fill(value, |name| target.variable(name))
+            && let Some(text) = template::fill(template, value)
         {
-            request.header(name, &value);
+            request.header(name, &text);
         }
     }
 }

@@ -47,6 +47,12 @@ pub fn read(
             bytes(&digest::from_base64(text).unwrap_or_default(), None)
         }
     };
+    let mut data = data;
+    for (name, header) in tool.result_headers.iter() {
+        if let Some(value) = response.header(header) {
+            data[*name] = json!(value);
+        }
+    }
     Ok(Outcome { data, next_cursor })
 }
 
@@ -77,7 +83,7 @@ pub fn body(response: &Response) -> Value {
 
 /// Names the tool's scopes on a failure that lacks one.
 pub fn with_scopes(error: Error, tool: &Tool) -> Error {
-    if error.code != Code::InsufficientScope {
+    if error.code != Code::InsufficientScope || !error.details.required_scopes.is_empty() {
         return error;
     }
     error.with(|details| details.required_scopes = tool.scopes.iter().map(|scope| (*scope).to_owned()).collect())
@@ -102,14 +108,24 @@ pub fn failure(connector: &Connector, response: &Response, body: &Value, now: Mi
         details.provider_status = Some(response.status);
         details.provider_code = provider_code;
         details.provider_response = kept(response, body);
+        if code == Code::InsufficientScope {
+            details.required_scopes = needed_scopes(errors, body);
+        }
+        let wait = || rule.and_then(|rule| rule.wait).map(u64::from);
         if matches!(code, Code::RateLimitExceeded | Code::QuotaExceeded) {
             let named = rule.map(|rule| rule.limit_type).filter(|name| !name.is_empty());
             details.limit_type = Some(named.unwrap_or("requests").to_owned());
-            details.retry_after = retry_after(errors, response, body, now).or(Some(DEFAULT_WAIT));
+            details.retry_after = retry_after(errors, response, body, now).or_else(wait).or(Some(DEFAULT_WAIT));
         } else if code.retryable() {
-            details.retry_after = retry_after(errors, response, body, now);
+            details.retry_after = retry_after(errors, response, body, now).or_else(wait);
         }
     }))
+}
+
+/// The scopes a provider says were missing.
+fn needed_scopes(errors: &Errors, body: &Value) -> Vec<String> {
+    let text = json::find_text(body, &errors.scopes).unwrap_or_default();
+    text.split([' ', ',']).filter(|scope| !scope.is_empty()).map(str::to_owned).collect()
 }
 
 /// Seconds to wait when a provider limits and does not say for how long.

@@ -31,6 +31,9 @@ struct Case {
     arguments: Value,
     #[serde(default)]
     account: BTreeMap<String, String>,
+    method: Option<String>,
+    #[serde(default)]
+    secrets: BTreeMap<String, String>,
     #[serde(default)]
     before: Vec<Exchange>,
     sends: Option<Sends>,
@@ -61,6 +64,8 @@ struct Sends {
     text: Option<String>,
     base64: Option<String>,
     variables: Option<Value>,
+    #[serde(default = "yes")]
+    credential: bool,
 }
 
 #[derive(Deserialize)]
@@ -73,6 +78,10 @@ struct Reply {
     json: Option<Value>,
     text: Option<String>,
     base64: Option<String>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn ok() -> u16 {
@@ -118,7 +127,7 @@ async fn check(connector: &str, case: Case) -> Vec<String> {
     let world = deployment(move |_| {
         Ok(answers.pop_front().unwrap_or_else(|| Response::new(500, "text/plain", "no more answers in the case")))
     });
-    let named = account(&world, connector, &case.account).await;
+    let named = account(&world, connector, &case).await;
     let mut problems = Vec::new();
     let Some((_, tool)) = catalog::find_tool(&case.tool) else { return vec![format!("no tool {}", case.tool)] };
     let used = find(&world.app, &named, None).await.unwrap();
@@ -189,10 +198,12 @@ fn compare_error(expected: &Map<String, Value>, object: &Value, problems: &mut V
 }
 
 /// A connection named like the connector, and an active account on it, as KV holds them.
-async fn account(world: &Deployment, connector: &str, variables: &BTreeMap<String, String>) -> Named {
-    let app = &world.app;
+async fn account(world: &Deployment, connector: &str, case: &Case) -> Named {
+    let (app, variables) = (&world.app, &case.account);
     let mut connection = connection::fresh(connector, connector, &app.keys, &*app.clock, &*app.random);
     connection.client_id = "client".into();
+    connection.method.clone_from(&case.method);
+    connection.set_fields(case.secrets.clone(), &app.keys, &*app.random);
     connection::save(&*app.config, &connection).await.unwrap();
     let id = app.connection(connector).await.unwrap().account_id("user", &app.keys).unwrap();
     let snapshot = Snapshot {
@@ -202,6 +213,7 @@ async fn account(world: &Deployment, connector: &str, variables: &BTreeMap<Strin
             connection_name: connector.into(),
             connector: connector.into(),
             identifier: "user".into(),
+            authorization_type: "OAUTH".into(),
             status: Status::Active,
             status_reason: Reason::Connected,
             label: None,
@@ -250,7 +262,7 @@ fn compare(sends: &Sends, request: &Request, graphql: &str, problems: &mut Vec<S
         differ(&format!("header {name}"), &json!(header(name)), &json!(wanted));
     }
     let carried = request.headers.values().any(|value| String::from_utf8_lossy(value.as_bytes()).contains(TOKEN));
-    differ("the credential is sent", &json!(carried), &json!(true));
+    differ("the credential is sent", &json!(carried), &json!(sends.credential));
     let bytes = match &request.body {
         Body::Bytes(bytes) => bytes.clone(),
         _ => Vec::new(),

@@ -4,7 +4,7 @@ use crate::support::{Deployment, NOW, deployment};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use valetkey::account::AccountId;
 use valetkey::account::command::{Accounts, Birth, Command, Import, Reply};
 use valetkey::code::Code;
@@ -49,7 +49,7 @@ async fn world(answers: Vec<Answer>) -> (Deployment, AccountId) {
         scopes: vec!["read".into()],
         expires_at: Some(NOW + 60_000),
     };
-    world.objects.ask(&id, Command::Create { birth, import: Some(import) }).await.unwrap();
+    world.objects.ask(&id, Command::Create { birth, import: Some(import), fields: BTreeMap::new() }).await.unwrap();
     (world, id)
 }
 

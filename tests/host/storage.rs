@@ -30,6 +30,9 @@ fn an_account_and_its_snapshot() {
         "stale_at": NOW + 3_570_000, "renew_at": NOW + 3_300_000,
     }));
     assert_eq!(Snapshot::of(&account), snapshot);
+    let typed = Account { authorization_type: "API_KEY".into(), ..account };
+    let stored = serde_json::to_value(Snapshot::of(&typed)).unwrap();
+    assert_eq!((&stored["authorization_type"], stored["v"].as_u64()), (&json!("API_KEY"), Some(1)));
 }
 
 #[test]
@@ -38,6 +41,11 @@ fn a_connection_and_a_caller() {
         "v": 1, "id": "conn_abcdefghijkl", "name": "gmail", "connector": "gmail", "client_id": "c", "client_secret": "v1.k1.A",
         "scopes": null, "operator": "Example Ltd.", "endpoints": { "token_url": "https://x.example/token" },
         "limits": { "requests": 3 }, "salt": "v1.k1.B", "created_at": NOW, "updated_at": NOW,
+    }));
+    let _: Connection = both_ways(&json!({
+        "v": 1, "id": "conn_abcdefghijkl", "name": "ads", "connector": "gmail", "method": "jwt", "fields": { "tenant": "x" },
+        "secrets": { "developer_token": "v1.k1.C" }, "client_id": "", "client_secret": null, "scopes": null, "operator": null,
+        "endpoints": {}, "limits": {}, "salt": "v1.k1.B", "created_at": NOW, "updated_at": NOW,
     }));
     let _: Caller = both_ways(&json!({
         "v": 1, "client_id": "vkc_a", "secret_hash": "h", "name": "agent", "scopes": ["tools"], "connections": null, "created_at": NOW,

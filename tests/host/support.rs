@@ -2,6 +2,10 @@
 
 use async_trait::async_trait;
 use futures_util::future::LocalBoxFuture;
+use rsa::PrivateKey;
+use rsa::pkcs1v15::SigningKey;
+use rsa::pkcs8::DecodePrivateKey;
+use rsa::signature::{SignatureEncoding, Signer as _};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
@@ -13,7 +17,7 @@ use valetkey::error::Result;
 use valetkey::keys::Keys;
 use valetkey::limit::counter::Counters;
 use valetkey::limit::{Answer, Limiters, Question};
-use valetkey::ports::{Clock, Http, Millis, Page, Random, Request, Response, Storage, Store, Unanswered};
+use valetkey::ports::{Clock, Http, Millis, Page, Random, Request, Response, Signer, Storage, Store, Unanswered};
 
 pub const KEYS: &str = "k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 /// 2027-01-15T08:00:00Z
@@ -36,6 +40,17 @@ impl Random for Counted {
             let bytes = (self.0.get().wrapping_mul(0x9e37_79b9_7f4a_7c15)).to_le_bytes();
             chunk.copy_from_slice(&bytes[..chunk.len()]);
         }
+    }
+}
+
+/// Signatures of the `rsa` crate; the Worker has Web Crypto's.
+pub struct RsaCrate;
+#[async_trait(?Send)]
+impl Signer for RsaCrate {
+    async fn rs256(&self, pkcs8: &[u8], message: &[u8]) -> Option<Vec<u8>> {
+        let key = PrivateKey::from_pkcs8_der(pkcs8).ok()?;
+        let signing = SigningKey::<sha2::Sha256>::new(key);
+        Some(signing.try_sign(message).ok()?.to_vec())
     }
 }
 
@@ -201,6 +216,7 @@ pub fn deployment(answer: impl FnMut(&Request) -> std::result::Result<Response, 
     let world = World {
         clock: clock.clone(),
         random: random.clone(),
+        signer: Rc::new(RsaCrate),
         http: http.clone(),
         config: config.clone(),
         snapshots: snapshots.clone(),

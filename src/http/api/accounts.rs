@@ -8,6 +8,7 @@ use crate::address;
 use crate::caller::Scope;
 use crate::catalog;
 use crate::code::Code;
+use crate::connection::field_problem;
 use crate::error::{Error, Result};
 use crate::http::{Call, Who, json_response};
 use crate::ports::Response;
@@ -16,6 +17,7 @@ use crate::timestamp;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::json;
+use std::collections::BTreeMap;
 
 /// How an account is named in a body. The reference API's further names are taken and mean nothing here.
 #[derive(Deserialize, Default)]
@@ -31,6 +33,8 @@ struct Body {
     state: Option<String>,
     connected_account: Option<Given>,
     authorization_details: Option<Details>,
+    /// Fields of the connector, with the credential itself for an account that is made with a key.
+    fields: BTreeMap<String, Secret>,
 }
 
 type IgnoredField = Option<IgnoredAny>;
@@ -182,7 +186,10 @@ pub async fn create(call: &Call<'_>) -> Result<Response> {
         }
         None => None,
     };
-    match call.app.accounts.ask(&used.id, Command::Create { birth, import }).await? {
+    if !body.fields.is_empty() {
+        who.grant.require(Scope::Tokens)?;
+    }
+    match call.app.accounts.ask(&used.id, Command::Create { birth, import, fields: body.fields }).await? {
         Reply::Snapshot(snapshot) => Ok(json_response(200, &json!({ "connected_account": snapshot.to_json() }))),
         _ => Err(unexpected()),
     }
@@ -249,13 +256,33 @@ pub async fn magic_link(call: &Call<'_>) -> Result<Response> {
         (None, Some(_)) => known_birth(call, &used).await?,
         _ => birth(&used, &body)?,
     };
-    match call.app.accounts.ask(&used.id, Command::Link { birth, verify, more_scopes: Vec::new() }).await? {
+    let fields = link_fields(&used, &body.fields)?;
+    match call.app.accounts.ask(&used.id, Command::Link { birth, verify, more_scopes: Vec::new(), fields }).await? {
         Reply::Link { ticket, expires_at } => {
             let link = format!("{}/connect/{ticket}", call.app.settings.base_url);
             Ok(json_response(200, &json!({ "link": link, "expiry": timestamp::format(expires_at) })))
         }
         _ => Err(unexpected()),
     }
+}
+
+/// What the operator knows already, so that the person is not asked. A secret is not for a link.
+fn link_fields(used: &Used, given: &BTreeMap<String, Secret>) -> Result<BTreeMap<String, String>> {
+    let connection = &used.known.connection;
+    let asked = connection.asked_fields(used.connector, &BTreeMap::new());
+    let mut fields = BTreeMap::new();
+    for (name, value) in given {
+        let field = asked.iter().find(|field| field.name == name && !field.secret);
+        let Some(field) = field else {
+            let known: Vec<_> = asked.iter().filter(|field| !field.secret).map(|field| field.name).collect();
+            return Err(Error::invalid(format!("fields/{name}: a link for {} takes {known:?}", used.connector.name)));
+        };
+        if let Some(words) = field_problem(field, value.reveal()) {
+            return Err(Error::invalid(format!("fields/{name} {words}")));
+        }
+        fields.insert(name.clone(), value.reveal().to_owned());
+    }
+    Ok(fields)
 }
 
 /// An account named by its id has been born already.

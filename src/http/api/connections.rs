@@ -3,7 +3,7 @@
 use crate::caller::Scope;
 use crate::catalog;
 use crate::code::Code;
-use crate::connection::{self, Connection, Endpoints};
+use crate::connection::{self, Connection, Endpoints, method_name};
 use crate::error::{Error, Problem, Result};
 use crate::http::{Call, json_response};
 use crate::ports::Response;
@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// `fields` are read by `Fields`, which refuses what it does not know.
+/// `fields` are read by `Change`, which refuses what it does not know.
 #[derive(Deserialize)]
 struct Create {
     name: String,
@@ -25,7 +25,9 @@ struct Create {
 /// What can be set and changed. A field given as null goes back to the connector's own.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
-struct Fields {
+struct Change {
+    method: Option<String>,
+    fields: Option<BTreeMap<String, Option<Secret>>>,
     client_id: Option<String>,
     client_secret: Option<Secret>,
     #[serde(deserialize_with = "given")]
@@ -45,6 +47,8 @@ fn given<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
 fn shown(call: &Call<'_>, connection: &Connection) -> Value {
     json!({
         "id": connection.id, "name": connection.name, "connector": connection.connector,
+        "method": connection.connector().ok().map(|connector| method_name(connection.method(connector))),
+        "fields": connection.fields, "secret_fields": connection.secrets.keys().collect::<Vec<_>>(),
         "client_id": connection.client_id, "scopes": connection.asked_scopes(), "operator": connection.operator,
         "endpoints": connection.endpoints, "limits": connection.limits,
         "redirect_uri": redirect_uri(&call.app.settings.base_url, &connection.name),
@@ -57,23 +61,42 @@ pub fn redirect_uri(base_url: &str, name: &str) -> String {
     format!("{base_url}/callback/{name}")
 }
 
-fn apply(call: &Call<'_>, connection: &mut Connection, fields: Fields) -> Result<()> {
-    if let Some(id) = fields.client_id {
+fn apply(call: &Call<'_>, connection: &mut Connection, change: Change, is_new: bool) -> Result<()> {
+    if let Some(method) = change.method {
+        if !is_new && connection.method.as_ref() != Some(&method) {
+            let message =
+                "the method of a connection cannot be changed, since its accounts are connected that way; make another";
+            return Err(Error::new(Code::Conflict, message));
+        }
+        connection.method = Some(method);
+    }
+    let mut given = BTreeMap::new();
+    for (name, value) in change.fields.into_iter().flatten() {
+        if let Some(value) = value {
+            given.insert(name, value.reveal().to_owned());
+        } else {
+            connection.fields.remove(&name);
+            connection.secrets.remove(&name);
+            connection.opened.remove(&name);
+        }
+    }
+    connection.set_fields(given, &call.app.keys, &*call.app.random);
+    if let Some(id) = change.client_id {
         connection.client_id = id;
     }
-    if let Some(secret) = fields.client_secret {
+    if let Some(secret) = change.client_secret {
         connection.set_client_secret(&secret, &call.app.keys, &*call.app.random);
     }
-    if let Some(scopes) = fields.scopes {
+    if let Some(scopes) = change.scopes {
         connection.scopes = scopes;
     }
-    if let Some(operator) = fields.operator {
+    if let Some(operator) = change.operator {
         connection.operator = operator;
     }
-    if let Some(endpoints) = fields.endpoints {
+    if let Some(endpoints) = change.endpoints {
         connection.endpoints = endpoints;
     }
-    if let Some(limits) = fields.limits {
+    if let Some(limits) = change.limits {
         // What is no number of units becomes 0, which no limit may be.
         connection.limits = limits
             .into_iter()
@@ -88,7 +111,7 @@ fn apply(call: &Call<'_>, connection: &mut Connection, fields: Fields) -> Result
     Err(Error::invalid(first).with(|details| details.problems = problems))
 }
 
-fn fields(value: Value) -> Result<Fields> {
+fn change(value: Value) -> Result<Change> {
     serde_json::from_value(value)
         .map_err(|error| Error::invalid(format!("the body is not what this route takes: {error}")))
 }
@@ -102,7 +125,9 @@ pub async fn list(call: &Call<'_>) -> Result<Response> {
     for (key, _) in &page.keys {
         let name = key.trim_start_matches(&connection::key(""));
         if who.may_use(name).is_ok() {
-            connections.extend(connection::find(&*call.app.config, name).await?.map(|found| shown(call, &found)));
+            connections.extend(
+                connection::find(&*call.app.config, &call.app.keys, name).await?.map(|found| shown(call, &found)),
+            );
         }
     }
     Ok(json_response(200, &json!({ "connections": connections, "next_page_token": call.next_page_token(page.cursor) })))
@@ -115,13 +140,15 @@ pub async fn create(call: &Call<'_>) -> Result<Response> {
     if catalog::find_connector(&body.connector).is_none() {
         return Err(super::providers::no_provider(&body.connector));
     }
-    if connection::is_name(&body.name) && connection::find(&*call.app.config, &body.name).await?.is_some() {
+    if connection::is_name(&body.name)
+        && connection::find(&*call.app.config, &call.app.keys, &body.name).await?.is_some()
+    {
         let message = format!("a connection `{}` exists already; PATCH changes it", body.name);
         return Err(Error::new(Code::Conflict, message));
     }
     let app = call.app;
     let mut connection = connection::fresh(&body.name, &body.connector, &app.keys, &*app.clock, &*app.random);
-    apply(call, &mut connection, fields(Value::Object(body.fields))?)?;
+    apply(call, &mut connection, change(Value::Object(body.fields))?, true)?;
     connection::save(&*app.config, &connection).await?;
     app.forget_connection(&connection.name);
     Ok(json_response(200, &json!({ "connection": shown(call, &connection) })))
@@ -130,15 +157,15 @@ pub async fn create(call: &Call<'_>) -> Result<Response> {
 /// Shows a connection.
 pub async fn get(call: &Call<'_>, name: &str) -> Result<Response> {
     call.caller(&[Scope::Admin, Scope::Accounts, Scope::Tools]).await?.may_use(name)?;
-    let connection = connection::load(&*call.app.config, name).await?;
+    let connection = connection::load(&*call.app.config, &call.app.keys, name).await?;
     Ok(json_response(200, &json!({ "connection": shown(call, &connection) })))
 }
 
 /// Changes the fields given.
 pub async fn update(call: &Call<'_>, name: &str) -> Result<Response> {
     call.caller(&[Scope::Admin]).await?;
-    let mut connection = connection::load(&*call.app.config, name).await?;
-    apply(call, &mut connection, fields(call.json()?)?)?;
+    let mut connection = connection::load(&*call.app.config, &call.app.keys, name).await?;
+    apply(call, &mut connection, change(call.json()?)?, false)?;
     connection.reseal(&call.app.keys, &*call.app.random)?;
     connection.updated_at = call.app.now();
     connection::save(&*call.app.config, &connection).await?;
@@ -149,7 +176,7 @@ pub async fn update(call: &Call<'_>, name: &str) -> Result<Response> {
 /// Removes a connection.
 pub async fn delete(call: &Call<'_>, name: &str) -> Result<Response> {
     call.caller(&[Scope::Admin]).await?;
-    connection::load(&*call.app.config, name).await?;
+    connection::load(&*call.app.config, &call.app.keys, name).await?;
     call.app.config.delete(&connection::key(name)).await?;
     call.app.forget_connection(name);
     Ok(json_response(200, &json!({})))

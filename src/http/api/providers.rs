@@ -1,15 +1,16 @@
 //! `/api/v1/providers` and `/api/v1/tools`: what there is.
 
 use crate::caller::Scope;
-use crate::catalog::model::Effect;
+use crate::catalog::model::{Effect, Field, Method, Pair};
 use crate::catalog::{CONNECTORS, Connector, Tool};
 use crate::code::Code;
+use crate::connection::{authorization_type, method_name, methods};
 use crate::error::{Error, Result};
 use crate::http::{Call, json_response};
 use crate::ports::Response;
 use serde::Serialize;
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 /// The failure for a provider that does not exist, with names that look alike.
 pub fn no_provider(id: &str) -> Error {
@@ -47,12 +48,7 @@ pub async fn list(call: &Call<'_>) -> Result<Response> {
     let providers: Vec<_> = CONNECTORS
         .iter()
         .map(|connector| {
-            let mut patterns = Vec::new();
-            if let Some(oauth2) = &connector.auth.oauth2 {
-                let words: serde_json::Map<_, _> =
-                    oauth2.scope_words.iter().map(|(scope, words)| ((*scope).to_owned(), json!(words))).collect();
-                patterns.push(json!({ "type": "OAUTH", "scopes": oauth2.scopes.0, "optional_scopes": oauth2.optional_scopes.0, "scope_words": words }));
-            }
+            let patterns: Vec<_> = methods(&connector.auth).into_iter().map(|method| pattern(connector, method)).collect();
             json!({
                 "id": connector.id, "identifier": connector.id, "display_name": connector.name,
                 "description": connector.summary, "categories": connector.categories.0, "docs": connector.docs,
@@ -63,6 +59,36 @@ pub async fn list(call: &Call<'_>) -> Result<Response> {
         })
         .collect();
     Ok(json_response(200, &json!({ "providers": providers })))
+}
+
+/// One way to connect, with what it asks for.
+fn pattern(connector: &Connector, method: Method) -> Value {
+    let auth = &connector.auth;
+    let is_for = |field: &&Field| field.methods.is_empty() || field.methods.contains(&method);
+    let fields: Vec<_> = auth
+        .fields
+        .iter()
+        .filter(is_for)
+        .map(|field| {
+            json!({ "name": field.name, "title": field.title, "description": field.help, "required": field.required,
+                "secret": field.secret, "by": if field.by_operator { "operator" } else { "user" } })
+        })
+        .collect();
+    let mut pattern = json!({ "type": authorization_type(method), "method": method_name(method), "fields": fields });
+    let mut scopes = |scopes: &[&str], optional: &[&str], words: &[Pair]| {
+        let words: serde_json::Map<_, _> =
+            words.iter().map(|(scope, words)| ((*scope).to_owned(), json!(words))).collect();
+        pattern["scopes"] = json!(scopes);
+        pattern["optional_scopes"] = json!(optional);
+        pattern["scope_words"] = json!(words);
+    };
+    match (method, &auth.oauth2, &auth.oauth1, &auth.jwt) {
+        (Method::ByOAuth2, Some(oauth2), ..) => scopes(&oauth2.scopes, &oauth2.optional_scopes, &oauth2.scope_words),
+        (Method::ByOAuth1, _, Some(oauth1), _) => scopes(&oauth1.scopes, &oauth1.optional_scopes, &oauth1.scope_words),
+        (Method::ByJwt, .., Some(jwt)) => scopes(&jwt.scopes, &[], &[]),
+        _ => {}
+    }
+    pattern
 }
 
 #[derive(Serialize)]
