@@ -12,7 +12,8 @@ use serde_json::Value;
 /// Milliseconds a revocation may take.
 const TIMEOUT_MS: u32 = 10_000;
 
-/// The revocation request.
+/// The revocation request; none when the URL needs what neither the client nor the account has. `variable` gives the
+/// account's variables.
 pub fn request(
     revoke: &Revoke,
     client_auth: ClientAuth,
@@ -20,14 +21,15 @@ pub fn request(
     client: &Client,
     token: &Secret,
     access: &Secret,
-) -> Request {
+    variable: impl Fn(&str) -> Option<String>,
+) -> Option<Request> {
     let value = |name: &str| match name {
         "token" => Some(token.reveal().to_owned()),
         "access_token" => Some(access.reveal().to_owned()),
         "client_id" => Some(client.id.clone()),
-        _ => None,
+        _ => variable(name),
     };
-    let url = template::fill(url, value).unwrap_or_else(|| url.to_owned());
+    let url = template::fill(url, value)?;
     let mut request =
         Request { method: revoke.request.0.to_owned(), url, timeout_ms: TIMEOUT_MS, ..Request::default() };
     request.header("accept", "application/json");
@@ -53,5 +55,5 @@ pub fn request(
         let text = form_urlencoded::Serializer::new(String::new()).extend_pairs(&form).finish();
         request.body = Body::Bytes(text.into_bytes());
     }
-    request
+    Some(request)
 }
