@@ -53,7 +53,8 @@ impl Object {
         let token = refresh.filter(|_| how.refresh_token).unwrap_or_else(|| access.clone());
         let client = self.client(&target).ok()?;
         let client_auth = auth.oauth2.as_ref().map_or(ClientAuth::ClientNone, |oauth2| oauth2.client_auth);
-        let mut request = revoke::request(how, client_auth, &url, &client, &token, &access, |name| target.variable(name))?;
+        let mut request =
+            revoke::request(how, client_auth, &url, &client, &token, &access, |name| target.variable(name))?;
         if how.auth == RevokeAuth::RevokeAsAccount {
             crate::tool::request::authorize(&mut request, &target, &access);
         }

@@ -36,12 +36,11 @@ pub fn check(tool: &Tool, input: Value) -> Result<Map<String, Value>> {
         let text = number.to_string();
         fields.insert("cursor".into(), Value::String(text));
     }
-    // Language models write null for what they leave out.
-    fields.retain(|_, value| !value.is_null());
     let schema: Value =
         serde_json::from_str(tool.input_schema).map_err(|_| Error::internal("a tool's schema is not JSON"))?;
     let mut problems = Vec::new();
-    let input = Value::Object(fields);
+    let mut input = Value::Object(fields);
+    tidy(&mut input, &schema);
     walk(&input, &schema, "", &mut problems);
     if !problems.is_empty() {
         return Err(refused(problems));
@@ -55,6 +54,32 @@ pub fn check(tool: &Tool, input: Value) -> Result<Map<String, Value>> {
         }
     }
     Ok(fields)
+}
+
+/// Language models write null for what they leave out, and JSON in a text where a schema of theirs cannot say "any object".
+fn tidy(value: &mut Value, schema: &Value) {
+    let kind = schema["type"].as_str().unwrap_or_default();
+    if let (Value::String(text), "object" | "array") = (&*value, kind)
+        && let Ok(parsed) = serde_json::from_str::<Value>(text)
+        && is_a(&parsed, kind)
+    {
+        *value = parsed;
+    }
+    match value {
+        Value::Object(fields) => {
+            let known = schema["properties"].as_object();
+            let closed = schema["additionalProperties"] == Value::Bool(false);
+            let is_known = |name: &str| known.is_some_and(|known| known.contains_key(name));
+            fields.retain(|name, value| !(value.is_null() && (closed || is_known(name))));
+            for (name, value) in fields {
+                if let Some(schema) = known.and_then(|known| known.get(name)) {
+                    tidy(value, schema);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| tidy(item, &schema["items"])),
+        _ => {}
+    }
 }
 
 fn walk(value: &Value, schema: &Value, path: &str, problems: &mut Vec<Problem>) {
@@ -222,6 +247,9 @@ mod tests {
                 "/toe is not known here; there are to, n, list, when, p",
             ]
         );
+        let mut loose = json!({ "to": "x", "n": null, "list": "[\"a\"]", "new": null });
+        tidy(&mut loose, &schema);
+        assert_eq!(loose, json!({ "to": "x", "list": ["a"] }));
         assert!(problems(&json!({ "to": "x", "n": 3.0 }), &schema).is_empty());
         assert_eq!(problems(&json!({ "to": 1 }), &schema), ["/to must be a string, not a number"]);
     }

@@ -1,6 +1,7 @@
 //! Calling a tool: input → request → answer → result or error. Everything but [`execute`] is pure.
 
 mod adf;
+pub mod dialect;
 pub mod encode;
 pub mod execute;
 pub mod input;

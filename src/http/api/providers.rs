@@ -8,6 +8,7 @@ use crate::connection::{authorization_type, method_name, methods};
 use crate::error::{Error, Result};
 use crate::http::{Call, json_response};
 use crate::ports::Response;
+use crate::tool::dialect::Dialect;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -170,6 +171,15 @@ pub async fn tools(call: &Call<'_>) -> Result<Response> {
     let size = query.page_size(50, 200)? as usize;
     let wrong = || Error::invalid("page_token is not one this route gave");
     let from: usize = query.get("page_token").map_or(Ok(0), |text| text.parse().map_err(|_| wrong()))?;
+    let format = query.get("format");
+    if let Some(name) = format {
+        let names: Vec<_> = Dialect::ALL.iter().map(|(name, _)| *name).collect();
+        let unknown = || Error::invalid(format!("format must be one of {}", names.join(", ")));
+        let dialect = Dialect::parse(name).ok_or_else(unknown)?;
+        let tools: Vec<_> = found.iter().skip(from).take(size).map(|(_, tool)| dialect.define(tool)).collect();
+        let next = (from + size < found.len()).then(|| (from + size).to_string());
+        return Ok(json_response(200, &json!({ "tools": tools, "next_page_token": next, "total_size": found.len() })));
+    }
     let page: Vec<_> =
         found.iter().skip(from).take(size).filter_map(|(connector, tool)| shown(connector, tool)).collect();
     let next = (from + size < found.len()).then(|| (from + size).to_string());
