@@ -151,7 +151,7 @@ pub fn read(oauth2: &OAuth2, response: &Response) -> Result<Tokens, Refused> {
         retry_after: response.header("retry-after").and_then(|text| text.trim().parse().ok()),
     };
     let body = parse(response);
-    let said = body.as_ref().map(said).unwrap_or_default();
+    let said = body.as_ref().map(|body| said(body, response.status)).unwrap_or_default();
     if let Some(code) = &said.0 {
         let meant = meaning(oauth2, code, said.1.as_deref()).map(refusal_of);
         let refusal = meant.unwrap_or_else(|| refusal(code, response.status));
@@ -193,11 +193,14 @@ fn parse(response: &Response) -> Option<Value> {
     (fields.contains_key("access_token") || fields.contains_key("error")).then_some(Value::Object(fields))
 }
 
-/// Code and description of an error, wherever they stand. `{"ok": true, …}` and the like are none.
-fn said(body: &Value) -> (Option<String>, Option<String>) {
+/// Code and description of an error, wherever they stand. `{"ok": true, …}` and the like are none; a `status` is one only
+/// where the answer is no success.
+fn said(body: &Value, status: u16) -> (Option<String>, Option<String>) {
     let code = ["/error", "/error/code", "/error/type", "/errorCode", "/error_code"];
     let code = json::find_text(body, &code).filter(|text| !text.is_empty() && text != "false");
-    let words = json::find_text(body, &["/error_description", "/error/message", "/message"]);
+    let in_status = || body.get("status").and_then(Value::as_str).filter(|_| status >= 400).map(str::to_owned);
+    let code = code.or_else(in_status);
+    let words = json::find_text(body, &["/error_description", "/error/message", "/message", "/reason"]);
     (code, words.map(|text| text.chars().take(300).collect()))
 }
 
@@ -327,6 +330,7 @@ mod tests {
             (200, "<html>sign in</html>", Refusal::Broken),
             (429, "", Refusal::RateLimited),
             (200, "{}", Refusal::Broken),
+            (400, r#"{"status":"BAD_REFRESH_TOKEN","message":"…"}"#, Refusal::Grant),
             (400, r#"{"error":"BAD_LUCK"}"#, Refusal::Broken),
             (400, r#"{"error":"invalid_grant","error_description":"AADSTS900: …"}"#, Refusal::AdminConsent),
         ] {
