@@ -19,7 +19,13 @@ fn provider(request: &Request) -> Result<Response, Unanswered> {
     Ok(Response::new(200, "application/json", body.to_string()))
 }
 
-async fn call(world: &Deployment, method: &str, path: &str, headers: &[(&str, &str)], body: Option<Value>) -> Response {
+pub async fn call(
+    world: &Deployment,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Option<Value>,
+) -> Response {
     let url = format!("https://vk.example.com{path}");
     let mut request = Request { method: method.into(), url, ..Request::default() };
     for (name, value) in headers {
@@ -29,11 +35,11 @@ async fn call(world: &Deployment, method: &str, path: &str, headers: &[(&str, &s
     handle(&world.app, request).await
 }
 
-fn json_of(response: &Response) -> Value {
+pub fn json_of(response: &Response) -> Value {
     serde_json::from_slice(response.body.bytes()).unwrap_or_default()
 }
 
-fn path_of(url: &str) -> String {
+pub fn path_of(url: &str) -> String {
     url.trim_start_matches("https://vk.example.com").to_owned()
 }
 

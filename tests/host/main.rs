@@ -10,3 +10,4 @@ mod limits;
 mod refresh;
 mod storage;
 mod support;
+mod typed;
