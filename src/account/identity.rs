@@ -72,12 +72,12 @@ impl Object {
         let body: Value = serde_json::from_slice(response.body.bytes()).unwrap_or_default();
         self.check_look_up(&target, &response, &body)?;
         let Some(choose) = &lookup.choose else {
-            return Ok(vec![candidate(lookup, None, &body, variables, name).map_err(failed)?]);
+            return Ok(vec![candidate(lookup, None, &body, &target).map_err(failed)?]);
         };
         let items = json::find(&body, choose.items).and_then(Value::as_array);
         let mut found: Vec<Candidate> = Vec::new();
         for item in items.into_iter().flatten().filter(|item| fits(choose, item)).take(MANY) {
-            let candidate = candidate(lookup, Some(choose), item, variables, name).map_err(failed)?;
+            let candidate = candidate(lookup, Some(choose), item, &target).map_err(failed)?;
             if !found.iter().any(|known| known.variables == candidate.variables) {
                 found.push(candidate);
             }
@@ -140,21 +140,22 @@ fn candidate(
     lookup: &Lookup,
     choose: Option<&Choose>,
     item: &Value,
-    known: &Variables,
-    name: &str,
+    target: &Target<'_>,
 ) -> std::result::Result<Candidate, String> {
     let mut variables = Variables::new();
+    let known = |name: &str| target.variable(&format!("account.{name}"));
     for (name, at) in lookup.save.iter() {
         let found = if at.is_empty() || at.starts_with('/') {
             json::find_text(item, &[*at])
         } else {
-            template::fill(at, |name| variables.get(name).or_else(|| known.get(name)).cloned())
+            template::fill(at, |name| variables.get(name).cloned().or_else(|| known(name)))
         };
         variables.extend(found.filter(|text| !text.is_empty()).map(|text| ((*name).to_owned(), text)));
     }
     let is_needed = |name: &str| !matches!(name, "label" | "external_id") && !variables.contains_key(name);
     let missing: Vec<_> = lookup.save.iter().map(|(name, _)| *name).filter(|name| is_needed(name)).collect();
     if !missing.is_empty() {
+        let name = target.connector.name;
         return Err(format!("{name} did not tell {} of this account", missing.join(", ")));
     }
     let text = |at: &str| json::find_text(item, &[at]).unwrap_or_default();

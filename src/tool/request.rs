@@ -195,9 +195,12 @@ fn missing(tool: &Tool, name: &str) -> Error {
     )
 }
 
+/// Adds to the query. A space is `%20` and not `+`, which only servers that read forms take for one.
 fn with_query(mut url: Url, query: &[(String, String)]) -> Url {
     if !query.is_empty() {
-        url.query_pairs_mut().extend_pairs(query);
+        let more = form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish().replace('+', "%20");
+        let known = url.query().filter(|known| !known.is_empty()).map(|known| format!("{known}&")).unwrap_or_default();
+        url.set_query(Some(&format!("{known}{more}")));
     }
     url
 }

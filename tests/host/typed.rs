@@ -165,7 +165,7 @@ fn what_the_operator_knows_is_not_asked_and_a_backend_needs_no_browser() {
         assert_eq!(refused["error"]["details"]["statusReason"], "credential_refused");
         let (status, made) = world.post("/api/v1/connected_accounts", named(fields(TOKEN))).await;
         assert_eq!((status, &made["connected_account"]["status"]), (200, &json!("ACTIVE")), "{made}");
-        assert_eq!(made["connected_account"]["label"], "jo@example.com (acme)");
+        assert_eq!(made["connected_account"]["label"], "jo@example.com");
     });
 }
 
