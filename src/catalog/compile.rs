@@ -130,6 +130,7 @@ const CLIENT_AUTH: &[(&str, ClientAuth)] = &[
     ("basic", ClientAuth::ClientBasic),
     ("body", ClientAuth::ClientBody),
     ("json", ClientAuth::ClientJson),
+    ("basic_json", ClientAuth::ClientBasicJson),
     ("none", ClientAuth::ClientNone),
 ];
 const REVOKE_AUTH: &[(&str, RevokeAuth)] = &[
@@ -634,7 +635,10 @@ thing_id = { type = "string", required = true, description = "Id of the thing." 
         let (_, found) = problems(CONNECTOR, TOOL, "");
         assert_eq!(found, ["cases.toml:1: no case for the tool `acme_get_thing`"]);
         let (_, found) = problems(&CONNECTOR.replace("basic", "magic"), TOOL, CASE);
-        assert!(found[0].contains("`magic` is not a client_auth; one of basic, body, json, none"), "{found:?}");
+        assert!(
+            found[0].contains("`magic` is not a client_auth; one of basic, body, json, basic_json, none"),
+            "{found:?}"
+        );
         let (_, found) = problems("id = \"acme\"", TOOL, CASE);
         assert!(found[0].starts_with("connector.toml:1: missing field"), "{found:?}");
     }

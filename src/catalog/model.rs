@@ -252,6 +252,8 @@ pub enum ClientAuth {
     ClientBody,
     /// As `ClientBody`, but the whole request is JSON.
     ClientJson,
+    /// HTTP Basic, and the rest of the request is JSON.
+    ClientBasicJson,
     /// No secret: a public client.
     ClientNone,
 }

@@ -113,7 +113,7 @@ fn request(oauth2: &OAuth2, url: String, client: &Client, mut form: Vec<(String,
     request.header("accept", "application/json");
     form.extend(oauth2.token_params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     authenticate(oauth2.client_auth, client, &mut request, &mut form);
-    if oauth2.client_auth == ClientAuth::ClientJson {
+    if matches!(oauth2.client_auth, ClientAuth::ClientJson | ClientAuth::ClientBasicJson) {
         let fields: Map<_, _> = form.into_iter().map(|(name, value)| (name, Value::String(value))).collect();
         request.header("content-type", "application/json");
         request.body = Body::Bytes(Value::Object(fields).to_string().into_bytes());
@@ -128,7 +128,7 @@ fn request(oauth2: &OAuth2, url: String, client: &Client, mut form: Vec<(String,
 /// Adds the client's credentials. In HTTP Basic both halves are form-encoded first (RFC 6749 section 2.3.1).
 pub fn authenticate(auth: ClientAuth, client: &Client, request: &mut Request, form: &mut Vec<(String, String)>) {
     match auth {
-        ClientAuth::ClientBasic => {
+        ClientAuth::ClientBasic | ClientAuth::ClientBasicJson => {
             let encode = |text: &str| utf8_percent_encode(text, UNRESERVED).to_string();
             let pair = format!("{}:{}", encode(&client.id), encode(client.secret.reveal()));
             request.header("authorization", &format!("Basic {}", digest::base64(pair.as_bytes())));
@@ -196,11 +196,11 @@ fn parse(response: &Response) -> Option<Value> {
 /// Code and description of an error, wherever they stand. `{"ok": true, …}` and the like are none; a `status` is one only
 /// where the answer is no success.
 fn said(body: &Value, status: u16) -> (Option<String>, Option<String>) {
-    let code = ["/error", "/error/code", "/error/type", "/errorCode", "/error_code"];
+    let code = ["/error", "/error/code", "/error/type", "/errorCode", "/error_code", "/ECODE"];
     let code = json::find_text(body, &code).filter(|text| !text.is_empty() && text != "false");
     let in_status = || body.get("status").and_then(Value::as_str).filter(|_| status >= 400).map(str::to_owned);
     let code = code.or_else(in_status);
-    let words = json::find_text(body, &["/error_description", "/error/message", "/message", "/reason"]);
+    let words = json::find_text(body, &["/error_description", "/error/message", "/message", "/reason", "/err"]);
     (code, words.map(|text| text.chars().take(300).collect()))
 }
 
