@@ -14,10 +14,14 @@ fn main() {
 
 /// A tool's own request, and those of its steps.
 fn requests(connector: &Connector, tool: &Tool) -> Vec<Value> {
-    let mut requests = vec![described(connector, tool, tool.name, &tool.call, true)];
+    // A URL that was learnt, or that the caller gives, is no operation of the vendor's.
+    let is_given = |call: &Call| call.url.starts_with('{') && !call.url.starts_with("{account.");
+    let mut requests = Vec::new();
+    if !is_given(&tool.call) {
+        requests.push(described(connector, tool, tool.name, &tool.call, true));
+    }
     for (number, step) in tool.before.iter().enumerate() {
-        let learnt = step.call.url.starts_with('{');
-        if !learnt {
+        if !is_given(&step.call) {
             requests.push(described(connector, tool, &format!("{}#step{}", tool.name, number + 1), &step.call, false));
         }
     }
@@ -49,6 +53,9 @@ fn described(connector: &Connector, tool: &Tool, name: &str, call: &Call, own: b
             } else if !page.body {
                 query.push(json!(page.send));
             }
+        }
+        if let Some(content) = call.content.as_ref().filter(|content| !content.field.is_empty()) {
+            valetkey::json::place(&mut body, &format!("/{}", content.field), Value::Null);
         }
         if let Some(message) = &call.message {
             valetkey::json::place(&mut body, message.at, Value::Null);

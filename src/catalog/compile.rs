@@ -533,6 +533,8 @@ fn compile_page(file: &PageFile, tool: &ToolFile, problems: &mut Problems) -> Pa
         body: file.place.as_deref() == Some("body") || (file.place.is_none() && tool.graphql.is_some()),
         next: text(&file.next),
         more: text(&file.more),
+        last: text(&file.last),
+        total: text(&file.total),
         items: text(&file.items),
         first: file.first.unwrap_or(u32::from(style == PageStyle::ByNumber)),
     }

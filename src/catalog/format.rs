@@ -309,6 +309,10 @@ pub struct PageFile {
     #[serde(default)]
     pub more: String,
     #[serde(default)]
+    pub last: String,
+    #[serde(default)]
+    pub total: String,
+    #[serde(default)]
     pub items: String,
     pub first: Option<u32>,
     /// The reference's name of the cursor parameter, accepted beside `cursor`.

@@ -686,6 +686,10 @@ pub struct Page {
     pub next: &'static str,
     /// JSON Pointer of a boolean that must be true for a next page; empty for none.
     pub more: &'static str,
+    /// JSON Pointer of a boolean that is true on the last page; empty for none.
+    pub last: &'static str,
+    /// JSON Pointer of the number of all items, for offsets; empty for none.
+    pub total: &'static str,
     /// JSON Pointer of the items, for page numbers and offsets.
     pub items: &'static str,
     /// Number of the first page or offset.

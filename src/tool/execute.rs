@@ -110,7 +110,7 @@ impl Running<'_> {
             if !step.when.is_empty() && !self.execution.input.contains_key(step.when) {
                 continue;
             }
-            let response = match self.send(Some(&step.call), &saved, &fresh).await {
+            let (response, bare) = match self.send(Some(&step.call), &saved, &fresh).await {
                 Err(_) if step.optional => continue,
                 answered => answered?,
             };
@@ -119,6 +119,7 @@ impl Running<'_> {
                 if step.optional {
                     continue;
                 }
+                let error = if bare { without_credential(error) } else { error };
                 return Err(masked(response::with_scopes(error, tool), &self.leased));
             }
             for (name, at) in step.save.iter() {
@@ -129,20 +130,29 @@ impl Running<'_> {
                 saved.extend(found.map(|value| ((*name).to_owned(), value)));
             }
         }
-        let response = self.send(None, &saved, &fresh).await?;
+        let (response, bare) = self.send(None, &saved, &fresh).await?;
         let connector = self.execution.used.connector;
         response::read(connector, tool, self.execution.input, &response, self.app.now())
-            .map_err(|error| masked(error, &self.leased))
+            .map_err(|error| masked(if bare { without_credential(error) } else { error }, &self.leased))
     }
 
     /// Sends one request. When the provider says the token is dead, it is renewed once and the request sent once more:
-    /// a request that was refused for its token has done nothing.
-    async fn send(&mut self, step: Option<&'static Call>, saved: &Map<String, Value>, fresh: &str) -> Result<Response> {
-        let response = self.send_once(step, saved, fresh).await?;
+    /// a request that was refused for its token has done nothing. With the answer comes whether it is one to a request
+    /// without the credential, which says nothing about that.
+    async fn send(
+        &mut self,
+        step: Option<&'static Call>,
+        saved: &Map<String, Value>,
+        fresh: &str,
+    ) -> Result<(Response, bool)> {
+        let (response, bare) = self.send_once(step, saved, fresh).await?;
+        if bare {
+            return Ok((response, bare));
+        }
         let connector = self.execution.used.connector;
         let failure = response::failure(connector, &response, &response::body(&response), self.app.now());
         let Some(dead) = failure.filter(|error| error.code == Code::ReauthorizationRequired) else {
-            return Ok(response);
+            return Ok((response, bare));
         };
         let rejected = self.leased.token.fingerprint();
         match access::lease(self.app, self.execution.used, Some(rejected)).await {
@@ -165,7 +175,7 @@ impl Running<'_> {
         step: Option<&'static Call>,
         saved: &Map<String, Value>,
         fresh: &str,
-    ) -> Result<Response> {
+    ) -> Result<(Response, bool)> {
         let Execution { tool, used, input } = &self.execution;
         let variables = &self.leased.snapshot.variables;
         let target = Target { connector: used.connector, connection: &used.known.connection, variables };
@@ -186,11 +196,19 @@ impl Running<'_> {
             Some(next) => {
                 let url = target.file_url(&next)?.into();
                 let request = Request { method: "GET".into(), url, timeout_ms, ..Request::default() };
-                self.app.http.send(request).await.map_err(unanswered)
+                Ok((self.app.http.send(request).await.map_err(unanswered)?, true))
             }
-            None => Ok(answer),
+            None => Ok((answer, !call.credential)),
         }
     }
+}
+
+/// What was refused without the credential is a matter of the address: a signed URL that has ended, for instance.
+fn without_credential(mut error: Error) -> Error {
+    if matches!(error.code, Code::ReauthorizationRequired | Code::InsufficientScope) {
+        error.code = Code::ProviderPermissionDenied;
+    }
+    error
 }
 
 /// Where a redirect leads (RFC 9110 section 15.4).

@@ -33,6 +33,9 @@ pub fn next(page: &Page, input: &Map<String, Value>, response: &Response, body: 
     if !page.more.is_empty() && json::find(body, page.more) != Some(&Value::Bool(true)) {
         return None;
     }
+    if !page.last.is_empty() && json::find(body, page.last) == Some(&Value::Bool(true)) {
+        return None;
+    }
     let there = || json::find(body, page.next).and_then(json::to_text).filter(|text| !text.is_empty());
     match page.style {
         PageStyle::ByCursor | PageStyle::ByWholeUrl => there(),
@@ -43,7 +46,9 @@ pub fn next(page: &Page, input: &Map<String, Value>, response: &Response, body: 
             let now = input.get("cursor").and_then(json::to_text).and_then(|text| text.parse().ok());
             let now = now.unwrap_or(u64::from(page.first));
             let step = if page.style == PageStyle::ByNumber { 1 } else { items };
-            (items > 0).then(|| (now + step).to_string())
+            let counts_items = page.style == PageStyle::ByOffset && !page.total.is_empty();
+            let total = json::find(body, page.total).and_then(Value::as_u64).filter(|_| counts_items);
+            (items > 0 && total.is_none_or(|total| now + step < total)).then(|| (now + step).to_string())
         }
     }
 }
@@ -74,7 +79,17 @@ mod tests {
     use serde_json::json;
 
     fn page(style: PageStyle) -> Page {
-        Page { style, send: "page", body: false, next: "/next", more: "", items: "/items", first: 1 }
+        Page {
+            style,
+            send: "page",
+            body: false,
+            next: "/next",
+            more: "",
+            last: "",
+            total: "",
+            items: "/items",
+            first: 1,
+        }
     }
 
     fn next_of(page: &Page, link: &str, body: &Value) -> Option<String> {
@@ -91,6 +106,11 @@ mod tests {
         assert_eq!(next_of(&page(PageStyle::ByNextUrl), "", &json!({ "next": "/a?page=x" })).as_deref(), Some("x"));
         assert_eq!(next_of(&page(PageStyle::ByNumber), "", &json!({ "items": [1] })).as_deref(), Some("2"));
         assert_eq!(next_of(&page(PageStyle::ByNumber), "", &json!({ "items": [] })), None);
+        let last = Page { last: "/done", ..page(PageStyle::ByNumber) };
+        assert_eq!(next_of(&last, "", &json!({ "items": [1], "done": true })), None);
+        let total = Page { total: "/total", first: 0, ..page(PageStyle::ByOffset) };
+        assert_eq!(next_of(&total, "", &json!({ "items": [1, 2], "total": 3 })).as_deref(), Some("2"));
+        assert_eq!(next_of(&total, "", &json!({ "items": [1, 2], "total": 2 })), None);
         let more = Page { more: "/more", ..page(PageStyle::ByCursor) };
         assert_eq!(next_of(&more, "", &json!({ "next": "c", "more": false })), None);
     }

@@ -98,6 +98,7 @@ pub fn failure(connector: &Connector, response: &Response, body: &Value, now: Mi
     }
     let provider_code = json::find_text(body, &errors.code);
     let said = json::find_text(body, &errors.message).filter(|text| !text.trim().is_empty());
+    let said = said.or_else(|| plain_text(response, body));
     let rule = errors.rules.iter().find(|rule| applies(rule, response, provider_code.as_deref(), said.as_deref()));
     let code = rule.and_then(|rule| Code::parse(rule.error)).unwrap_or_else(|| by_status(response.status));
     let said = said.unwrap_or_else(|| provider_code.clone().unwrap_or_else(|| format!("HTTP {}", response.status)));
@@ -120,6 +121,14 @@ pub fn failure(connector: &Connector, response: &Response, body: &Value, now: Mi
             details.retry_after = retry_after(errors, response, body, now).or_else(wait);
         }
     }))
+}
+
+/// The provider's words where it answers in plain text; a page is none.
+fn plain_text(response: &Response, body: &Value) -> Option<String> {
+    let is_page = response.header("content-type").is_some_and(|kind| kind.contains("html") || kind.contains("xml"));
+    let text = std::str::from_utf8(response.body.bytes()).ok()?.trim();
+    let fits = body.is_null() && !is_page && !text.is_empty() && text.len() <= 300 && !text.starts_with('<');
+    fits.then(|| text.to_owned())
 }
 
 /// The scopes a provider says were missing.
