@@ -28,12 +28,17 @@ fn requests(connector: &Connector, tool: &Tool) -> Vec<Value> {
     requests
 }
 
+/// The base URL, with what fields of the connector are when nobody says otherwise.
+fn base_url(connector: &Connector) -> String {
+    let usual = connector.auth.fields.iter().filter(|field| !field.default.is_empty());
+    usual.fold(connector.http.base_url.to_owned(), |url, field| {
+        url.replace(&format!("{{account.{}}}", field.name), field.default)
+    })
+}
+
 fn described(connector: &Connector, tool: &Tool, name: &str, call: &Call, own: bool) -> Value {
-    let url = if call.url.starts_with('/') {
-        format!("{}{}", connector.http.base_url, call.url)
-    } else {
-        call.url.to_owned()
-    };
+    let url =
+        if call.url.starts_with('/') { format!("{}{}", base_url(connector), call.url) } else { call.url.to_owned() };
     let mut query = keys(call.query);
     let mut body = template(call.body);
     let mut headers: Vec<Value> =

@@ -74,11 +74,18 @@ pub fn consent(consent: &Consent) -> Response {
         200,
         &format!("Connect {}", consent.provider),
         &html! {
-            p { strong { (operator) } " asks to act for you in " strong { (consent.provider) } ". Its agents will be able to:" }
-            @if consent.scopes.is_empty() {
-                p class="soft" { "The permissions are chosen on the next page." }
-            } @else {
+            p {
+                strong { (operator) } " asks to act for you in " strong { (consent.provider) } ". "
+                @if consent.scopes.is_empty() && consent.typed_in.is_some() {
+                    "Its agents will be able to do there what this credential allows."
+                } @else {
+                    "Its agents will be able to:"
+                }
+            }
+            @if !consent.scopes.is_empty() {
                 ul { @for scope in &consent.scopes { li { (scope) } } }
+            } @else if consent.typed_in.is_none() {
+                p class="soft" { "The permissions are chosen on the next page." }
             }
             @if let Some(error) = &consent.error {
                 p class="bad" role="alert" { strong { "That did not work. " } (error) }

@@ -196,11 +196,14 @@ fn parse(response: &Response) -> Option<Value> {
 /// Code and description of an error, wherever they stand. `{"ok": true, …}` and the like are none; a `status` is one only
 /// where the answer is no success.
 fn said(body: &Value, status: u16) -> (Option<String>, Option<String>) {
-    let code = ["/error", "/error/code", "/error/type", "/errorCode", "/error_code", "/ECODE"];
+    let code = ["/error", "/error/code", "/error/type", "/errorCode", "/error_code", "/ECODE", "/errors/0/code"];
     let code = json::find_text(body, &code).filter(|text| !text.is_empty() && text != "false");
     let in_status = || body.get("status").and_then(Value::as_str).filter(|_| status >= 400).map(str::to_owned);
     let code = code.or_else(in_status);
-    let words = json::find_text(body, &["/error_description", "/error/message", "/message", "/reason", "/err"]);
+    let words = json::find_text(
+        body,
+        &["/error_description", "/error/message", "/message", "/reason", "/err", "/errors/0/message"],
+    );
     (code, words.map(|text| text.chars().take(300).collect()))
 }
 
