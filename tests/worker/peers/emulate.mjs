@@ -1,4 +1,5 @@
-// GitHub, Google and Slack as npm `emulate` has them: consent pages with a button per user, and REST answers of the real shape.
+// GitHub, Google, Slack, Linear and Microsoft as npm `emulate` has them: consent pages with a button per user, and answers of
+// the real shape.
 //
 // The emulators take any bearer token for their first user. So a small front stands before each: it knows the tokens that were
 // issued, refuses all others as the vendor would, counts what passes, and maps the few addresses that differ from the vendor's.
@@ -8,6 +9,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { createEmulator } from "emulate";
 
 import { learn, learnClient } from "../support/secrets.mjs";
+import { operationsAt, understood } from "./graphql.mjs";
 import { freePort, listen, readBody } from "./server.mjs";
 
 /** The user that tests connect: seeded second, so that the emulator's fallback to the first would show. */
@@ -68,6 +70,37 @@ const SERVICES = {
     postOnly: true,
     refuse: () => [200, { ok: false, error: "invalid_auth" }],
   },
+  linear: {
+    seed: (client, redirects) => ({
+      organization: { name: "Workspace", url_key: "workspace" },
+      users: [{ email: "else@example.com", name: "Someone Else" }, { email: USER.email, name: USER.name }],
+      teams: [{ key: "ENG", name: "Engineering" }],
+      projects: [{ name: "Garage", team: "ENG" }],
+      cycles: [{ name: "Sprint", team: "ENG", number: 1 }],
+      oauth_apps: [{ ...client, name: "valetkey tests", redirect_uris: redirects, scopes: ["read", "write"] }],
+    }),
+    endpoints: (url) => ({
+      authorize_url: `${url}/oauth/authorize`, token_url: `${url}/oauth/token`, revoke_url: `${url}/oauth/revoke`, api_base: url,
+    }),
+    token: "/oauth/token",
+    open: ["/oauth/", "/_emulate/"],
+    graphql: "/graphql",
+    refuse: () => [401, { errors: [{ message: "Authentication required", extensions: { code: "AUTHENTICATION_ERROR" } }] }],
+  },
+  microsoft: {
+    seed: (client, redirects) => ({
+      users: [{ email: "else@example.com", name: "Someone Else" }, { email: USER.email, name: USER.name }],
+      oauth_clients: [{ ...client, name: "valetkey tests", redirect_uris: redirects }],
+    }),
+    endpoints: (url) => ({
+      authorize_url: `${url}/common/oauth2/v2.0/authorize`, token_url: `${url}/common/oauth2/v2.0/token`, api_base: `${url}/v1.0`,
+    }),
+    token: "/oauth2/v2.0/token",
+    open: ["/oauth2/v2.0/", "/_emulate/"],
+    // The emulator has these without a tenant.
+    map: { "/common/oauth2/v2.0/authorize": "/oauth2/v2.0/authorize", "/common/oauth2/v2.0/token": "/oauth2/v2.0/token" },
+    refuse: () => [401, { error: { code: "InvalidAuthenticationToken", message: "Access token is empty." } }],
+  },
 };
 
 /** The plugin of a service, the very object that createEmulator() will use: its file has a name that changes. */
@@ -113,6 +146,7 @@ export async function startEmulate(service, { redirects = [] } = {}) {
   });
   const { emulator, routes, store } = await emulatorOf({ service, port, baseUrl: url, seed: { [service]: definition.seed(client, redirects) } });
   definition.furnish?.(store);
+  if (definition.graphql) peer.operations = await operationsAt(upstream + definition.graphql);
   return Object.assign(peer, {
     url, routes, anyMethod: definition.postOnly, endpoints: definition.endpoints(url),
     calls: () => peer.requests.filter((r) => !definition.open.some((prefix) => r.path.startsWith(prefix))),
@@ -147,6 +181,10 @@ async function pass(definition, issued, upstream, request, address, body) {
     headers["content-type"] = "application/x-www-form-urlencoded";
     body = address.search.slice(1);
     search = "";
+  }
+  if (path === definition.graphql) {
+    const { query, ...rest } = JSON.parse(body);
+    body = JSON.stringify({ query: await understood(upstream + path, query), ...rest });
   }
   const answer = await fetch(upstream + path + search, {
     method, headers, redirect: "manual", body: ["GET", "HEAD"].includes(method) ? undefined : body,

@@ -51,9 +51,10 @@ function operationsOf(graphql) {
 
 /** The tools that the emulator has a route for, and for each request before them. */
 function implemented(peer, { http, tools }) {
-  const has = ({ request, graphql }) => {
+  const has = ({ request, graphql }, at, steps) => {
     const [method, target] = request.split(" ");
-    if (/^\{\w+\}$/.test(target)) return true; // wherever an answer of the emulator says
+    const hole = /^\{(\w+)\}$/.exec(target)?.[1]; // the whole address; it counts when a step before has it from the emulator
+    if (hole) return steps.slice(0, at).some(({ save = {} }) => hole in save);
     if (graphql) return operationsOf(graphql).every((field) => peer.operations.has(field));
     const path = (target.startsWith("https:") ? target : http.base_url + target).replace(/^https:\/\/[^/]+|\?.*$/g, "");
     return peer.routes.some((route) => (peer.anyMethod || route.method === method) && fits(route.path, path));
@@ -82,8 +83,11 @@ export async function openStory({ world, peer }, connector, { scopes, endpoints 
   assert.equal(account.status, "ACTIVE", account.status_reason);
   const who = { connection_name: name, identifier: "jo" };
   const execute = (tool, params = {}) => world.api.execute({ tool_name: `${connector}_${tool}`, ...who, params });
+  const there = implemented(peer, definition);
   return {
     account, who, execute,
+    /** The names of the tools that the emulator has, without the connector's. */
+    implemented: there.map((tool) => tool.slice(connector.length + 1)),
     /** Calls a tool, which must answer. → the useful part of the answer */
     async call(tool, params) {
       const { data } = answered(await execute(tool, params));
@@ -100,7 +104,6 @@ export async function openStory({ world, peer }, connector, { scopes, endpoints 
     /** Every tool that the emulator has was called, apart from those that it gets wrong: `lacks`, by name with the reason. */
     told(lacks = {}) {
       const wrong = Object.keys(lacks).map((tool) => `${connector}_${tool}`);
-      const there = implemented(peer, definition);
       const accounted = [...called, ...wrong];
       assert.deepEqual(there.filter((tool) => !accounted.includes(tool)), [], "tools that the emulator has and nobody called");
       assert.deepEqual(accounted.filter((tool) => !there.includes(tool)), [], "tools that the emulator has no route for");
