@@ -38,13 +38,13 @@ test("mail: sent with an attachment, read whole, answered in its thread", async 
   const { call } = gmail;
   assert.equal((await call("list_send_as")).sendAs[0].sendAsEmail, USER.email);
   const sent = await call("send_message", {
-    to: friend, subject: "Grüße from a valet", body: "The key — ✓",
+    to: friend, subject: "Grüße from a valet", body: "The key — ✓\n--valetkey--\nEnd",
     attachments: [{ file_name: "key.txt", mime_type: "text/plain", content_base64: base64("c2h") }],
   });
   assert.ok(sent.labelIds.includes("SENT"));
   const read = await call("get_message_by_id", { message_id: sent.id });
   const said = [header(read, "Subject"), header(read, "To"), bodyOf(read).trim()];
-  assert.deepEqual(said, ["Grüße from a valet", friend, "The key — ✓"]);
+  assert.deepEqual(said, ["Grüße from a valet", friend, "The key — ✓\r\n--valetkey--\r\nEnd"]);
   const part = read.payload.parts.find(({ filename }) => filename);
   assert.equal(part.filename, "key.txt");
   const file = await call("get_attachment_by_id", { message_id: sent.id, attachment_id: part.body.attachmentId });
@@ -155,7 +155,7 @@ test("drive: folders and files, up and down, renamed and moved", async () => {
   const { call, execute } = drive;
   const folder = await call("create_folder", { name: "Keys", parent_folder_id: "drv_jo" });
   assert.deepEqual([folder.mimeType, folder.parents], ["application/vnd.google-apps.folder", ["drv_jo"]]);
-  const text = "Grüße ✓\r\n--boundary--\r\n";
+  const text = "Grüße ✓\r\n--valetkey--\r\n"; // with what would end a part of the request, were it not looked out for
   const upload = { name: "key.txt", mime_type: "text/plain", content: text, parent_folder_id: folder.id };
   const file = await call("upload_file", upload);
   assert.deepEqual([file.name, file.parents, Number(file.size)], ["key.txt", [folder.id], Buffer.byteLength(text)]);

@@ -110,6 +110,8 @@ test("files: uploaded in three requests, found, deleted", async () => {
     filename: "key.txt", length: Buffer.byteLength(content), content, mime_type: "text/plain", title: "The key",
     channel_id: channel, initial_comment: "Here",
   });
+  const [upload] = stage.peer.requests.filter(({ path }) => path.startsWith("/upload/"));
+  assert.equal(upload.body.toString(), content);
   const { file: info } = await call("get_file_info", { file: file.id });
   assert.deepEqual([info.name, info.title, info.channels], ["key.txt", "The key", [channel]]);
   assert.equal(info.size, Buffer.byteLength(content));
