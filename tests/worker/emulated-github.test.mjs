@@ -9,12 +9,12 @@ import { one, openStage, openStory } from "./support/story.mjs";
 
 const LACKS = {
   pull_request_diff_get: "answers the pull request as JSON, whatever `accept` asks for",
-  pull_request_files_list: "makes the file names up: file1.ts, file2.ts …",
+  pull_request_files_list: "does not look at the commits: no files, or file1.ts, file2.ts …",
 };
 
 const stage = await openStage("github", ["github"]);
 const story = await openStory(stage, "github", { scopes: ["repo", "read:org", "delete_repo"] });
-const { account, call, execute, proxy, told } = story;
+const { account, call, execute, pages, proxy, told } = story;
 
 const owner = USER.login;
 const other = "someone-else";
@@ -70,6 +70,8 @@ test("files and branches: written, read in three ways, compared, deleted", async
   assert.equal((await here("branch_get", { branch: "feature" })).commit.sha, commit.sha);
   const [newest, first] = await here("commits_list", { sha: "feature" });
   assert.deepEqual([newest.sha, first.sha], [commit.sha, main.commit.sha]);
+  const paged = await pages("commits_list", { owner, repo, sha: "feature", per_page: 1 });
+  assert.deepEqual(paged.map(({ sha }) => sha), [newest.sha, first.sha]);
   assert.equal((await here("commit_get", { ref: commit.sha })).commit.message, "Add a page");
   const compared = await here("commits_compare", { basehead: "main...feature" });
   assert.deepEqual([compared.status, compared.ahead_by, compared.files[0].filename], ["ahead", 1, "docs/a b.md"]);

@@ -1,5 +1,5 @@
-// A working day with Gmail, Google Calendar and Google Drive: every tool that the emulator can answer, called in the order
-// in which people would.
+// A working day with Gmail, Google Calendar and Google Drive: every tool that the emulator can answer, called in the
+// order in which people would.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -38,13 +38,13 @@ test("mail: sent with an attachment, read whole, answered in its thread", async 
   const { call } = gmail;
   assert.equal((await call("list_send_as")).sendAs[0].sendAsEmail, USER.email);
   const sent = await call("send_message", {
-    to: friend, subject: "Grüße from a valet", body: "The key — ✓",
+    to: friend, subject: "Grüße from a valet", body: "The key — ✓\n--valetkey--\nEnd",
     attachments: [{ file_name: "key.txt", mime_type: "text/plain", content_base64: base64("c2h") }],
   });
   assert.ok(sent.labelIds.includes("SENT"));
   const read = await call("get_message_by_id", { message_id: sent.id });
   const said = [header(read, "Subject"), header(read, "To"), bodyOf(read).trim()];
-  assert.deepEqual(said, ["Grüße from a valet", friend, "The key — ✓"]);
+  assert.deepEqual(said, ["Grüße from a valet", friend, "The key — ✓\r\n--valetkey--\r\nEnd"]);
   const part = read.payload.parts.find(({ filename }) => filename);
   assert.equal(part.filename, "key.txt");
   const file = await call("get_attachment_by_id", { message_id: sent.id, attachment_id: part.body.attachmentId });
@@ -54,9 +54,13 @@ test("mail: sent with an attachment, read whole, answered in its thread", async 
   assert.equal(reply.threadId, sent.threadId);
   const { messages } = await call("get_thread_by_id", { thread_id: sent.threadId });
   assert.deepEqual(messages.map(({ id }) => id), [sent.id, reply.id]);
-  assert.equal(header(messages[1], "In-Reply-To"), header(messages[0], "Message-ID"), "found by the request before");
+  assert.equal(header(messages[1], "In-Reply-To"), header(messages[0], "Message-ID"));
   assert.match(header(messages[1], "Subject"), /Grüße from a valet$/);
-  one((await call("fetch_mails", { query: `to:${friend}`, label_ids: ["SENT"], max_results: 10 })).messages, { id: sent.id });
+  const more = await call("send_message", { to: friend, body: "Hello?", thread_id: sent.threadId });
+  assert.equal(more.threadId, sent.threadId);
+  one((await call("fetch_mails", { query: `to:${friend}`, label_ids: ["SENT"] })).messages, { id: sent.id });
+  const mails = await gmail.pages("fetch_mails", { label_ids: ["SENT"], max_results: 1 }, "messages");
+  assert.deepEqual(mails.map(({ id }) => id).sort(), [more.id, reply.id, sent.id].sort());
   one((await call("list_threads", { query: `to:${friend}` })).threads, { id: sent.threadId });
 });
 
@@ -93,16 +97,23 @@ test("mail: labelled, filed, binned and deleted, one by one and together", async
   const second = await call("send_message", { to: friend, body: "2" });
   await call("delete_message", { message_id: first.id });
   await call("batch_delete_messages", { message_ids: [second.id] });
-  for (const gone of [first, second]) refused(await execute("get_message_by_id", { message_id: gone.id }), "RESOURCE_NOT_FOUND");
+  for (const { id: message_id } of [first, second]) {
+    refused(await execute("get_message_by_id", { message_id }), "RESOURCE_NOT_FOUND");
+  }
 });
 
 test("drafts: written, rewritten, sent or thrown away; and a filter", async () => {
   const { call, execute } = gmail;
-  const draft = await call("create_draft", { to: friend, subject: "Draft", body: "Dear" });
+  const { threadId: thread_id } = await call("send_message", { to: friend, subject: "Plan", body: "?" });
+  const draft = await call("create_draft", { to: friend, thread_id, body: "Dear" });
   const it = { draft_id: draft.id };
-  await call("update_draft", { ...it, to: friend, subject: "Draft 2", body: "Dear friend" });
-  const { message } = await call("get_draft", it);
-  assert.deepEqual([header(message, "Subject"), bodyOf(message).trim()], ["Draft 2", "Dear friend"]);
+  const read = async () => (await call("get_draft", it)).message;
+  const first = await read();
+  assert.equal(first.threadId, thread_id);
+  assert.match(header(first, "Subject"), /Plan$/, "the thread's");
+  await call("update_draft", { ...it, to: friend, thread_id, body: "Dear friend" });
+  const message = await read();
+  assert.deepEqual([header(message, "Subject"), bodyOf(message).trim()], [header(first, "Subject"), "Dear friend"]);
   one((await call("list_drafts")).drafts, { id: draft.id });
   assert.ok((await call("send_draft", it)).labelIds.includes("SENT"));
   refused(await execute("get_draft", it), "RESOURCE_NOT_FOUND");
@@ -121,7 +132,8 @@ test("calendar: an event planned, found, in the way of others, and called off", 
   one((await call("list_calendars")).items, { id: "primary", summary: USER.email });
   const [start, end] = ["2027-01-11T10:00:00Z", "2027-01-11T11:00:00Z"];
   const event = await call("create_event", {
-    summary: "Handing over the key", start_datetime: start, end_datetime: end, attendees_emails: [friend], location: "Garage",
+    summary: "Handing over the key", location: "Garage", start_datetime: start, end_datetime: end,
+    attendees_emails: [friend],
   });
   assert.deepEqual([event.summary, event.start.dateTime], ["Handing over the key", start]);
   one(event.attendees, { email: friend });
@@ -131,6 +143,10 @@ test("calendar: an event planned, found, in the way of others, and called off", 
   assert.deepEqual((await call("search_events", { query: "boat" })).items, []);
   const { primary } = await call("query_freebusy", { ...day, calendar_ids: ["primary"] });
   assert.deepEqual(primary.busy, [{ start, end }]);
+  const second = await call("create_event", { summary: "Car wash", start_date: "2027-01-11", end_date: "2027-01-12" });
+  const ids = (await calendar.pages("list_events", { ...day, max_results: 1 }, "items")).map(({ id }) => id);
+  assert.deepEqual(ids.sort(), [event.id, second.id].sort());
+  await call("delete_event", { event_id: second.id });
   await call("delete_event", { event_id: event.id });
   assert.deepEqual((await call("list_events", day)).items, []);
 });
@@ -139,8 +155,9 @@ test("drive: folders and files, up and down, renamed and moved", async () => {
   const { call, execute } = drive;
   const folder = await call("create_folder", { name: "Keys", parent_folder_id: "drv_jo" });
   assert.deepEqual([folder.mimeType, folder.parents], ["application/vnd.google-apps.folder", ["drv_jo"]]);
-  const text = "Grüße ✓\r\n--boundary--\r\n";
-  const file = await call("upload_file", { name: "key.txt", mime_type: "text/plain", content: text, parent_folder_id: folder.id });
+  const text = "Grüße ✓\r\n--valetkey--\r\n"; // with what would end a part of the request, were it not looked out for
+  const upload = { name: "key.txt", mime_type: "text/plain", content: text, parent_folder_id: folder.id };
+  const file = await call("upload_file", upload);
   assert.deepEqual([file.name, file.parents, Number(file.size)], ["key.txt", [folder.id], Buffer.byteLength(text)]);
   const it = { file_id: file.id };
   assert.equal(await call("read_text_file", it), text);
@@ -155,6 +172,8 @@ test("drive: folders and files, up and down, renamed and moved", async () => {
   assert.equal(document.name, "Notes");
   const { files } = await call("search_files", { query: "mimeType = 'application/vnd.google-apps.document'" });
   assert.deepEqual(files.map(({ id }) => id), [document.id]);
+  const all = await drive.pages("search_files", { page_size: 1 }, "files");
+  assert.deepEqual(all.map(({ id }) => id).sort(), ["drv_jo", folder.id, file.id, document.id].sort());
   refused(await execute("download_file", { file_id: "nothing" }), "RESOURCE_NOT_FOUND");
 });
 

@@ -17,7 +17,8 @@ const LACKS = { sharepoint: { find_user_by_email: "finds people by id, not by th
 assert.ok(connectors.includes("outlook") && connectors.includes("onedrive"), connectors.join());
 for (const connector of connectors) {
   test(`${connector}: the user signs in, and every tool that the emulator has says who that is`, async () => {
-    const { account, call, execute, proxy, implemented, told } = await openStory(stage, connector, { scopes: SCOPES[connector] });
+    const story = await openStory(stage, connector, { scopes: SCOPES[connector] });
+    const { account, call, execute, proxy, implemented, told } = story;
     assert.equal(account.label, USER.email);
     const { id } = await proxy("GET", "me");
     for (const tool of implemented.filter((name) => !LACKS[connector]?.[name])) {
@@ -38,7 +39,8 @@ test("an hour later the token is renewed, and the refresh token with it", async 
     assert.equal(data.userPrincipalName, USER.email);
     assert.equal(answered(await world.api.refresh(who)).connected_account.status, "ACTIVE");
   }
-  const renewals = peer.requests.filter(({ path }) => path.endsWith("/token")).map(({ body }) => new URLSearchParams(body.toString()));
+  const sent = peer.requests.filter(({ path }) => path.endsWith("/token"));
+  const renewals = sent.map(({ body }) => new URLSearchParams(body.toString()));
   assert.deepEqual(renewals.map((form) => form.get("grant_type")), ["refresh_token", "refresh_token", "refresh_token"]);
   assert.equal(new Set(renewals.map((form) => form.get("refresh_token"))).size, 3);
 });

@@ -1,5 +1,5 @@
-// A working day in Slack: every tool that the emulator can answer, called in the order in which people would. The emulator
-// checks scopes, so the scopes that the connector names for its tools are tried, too.
+// A working day in Slack: every tool that the emulator can answer, called in the order in which people would. The
+// emulator checks scopes, so the scopes that the connector names for its tools are tried, too.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -13,7 +13,7 @@ const LACKS = {
 };
 
 const stage = await openStage("slack", ["slack"]);
-const { call, execute, told } = await openStory(stage, "slack", {
+const { call, execute, pages, told } = await openStory(stage, "slack", {
   scopes: ["chat:write", "channels:read", "channels:history", "channels:join", "channels:manage", "im:write", "im:read",
     "im:history", "users:read", "users:read.email", "users.profile:write", "reactions:write", "pins:read", "pins:write",
     "files:read", "files:write"],
@@ -47,6 +47,7 @@ test("channels: made, described, filled with people, left for good", async () =>
   assert.ok((await here("list_channel_members")).members.includes(jo.id));
   const { channels } = await call("list_channels");
   one(channels, { id: channel });
+  assert.deepEqual(await pages("list_channels", { limit: 1 }, "channels"), channels);
   const general = one(channels, { name: "general" });
   assert.equal((await call("join_conversation", { channel: general.id })).id, general.id);
   const { id } = await call("create_channel", { name: "over" });
@@ -72,6 +73,8 @@ test("messages: sent, answered in a thread, changed, deleted", async () => {
   const { ts: wrong } = await here("send_message", { text: "Oops" });
   assert.equal((await here("delete_message", { ts: wrong })).ts, wrong);
   assert.ok(!(await history()).includes("Oops"));
+  const paged = await pages("fetch_conversation_history", { channel, limit: 1 }, "messages");
+  assert.deepEqual(paged.map(({ text }) => text), await history());
   const { id: direct } = await call("open_conversation", { users: jo.id });
   assert.match(direct, /^D/);
   assert.equal((await call("send_message", { channel: direct, text: "Only you" })).channel, direct);
@@ -107,6 +110,8 @@ test("files: uploaded in three requests, found, deleted", async () => {
     filename: "key.txt", length: Buffer.byteLength(content), content, mime_type: "text/plain", title: "The key",
     channel_id: channel, initial_comment: "Here",
   });
+  const [upload] = stage.peer.requests.filter(({ path }) => path.startsWith("/upload/"));
+  assert.equal(upload.body.toString(), content);
   const { file: info } = await call("get_file_info", { file: file.id });
   assert.deepEqual([info.name, info.title, info.channels], ["key.txt", "The key", [channel]]);
   assert.equal(info.size, Buffer.byteLength(content));

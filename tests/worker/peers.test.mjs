@@ -5,6 +5,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { after, test } from "node:test";
 
 import { consent, startEmulate, USER } from "./peers/emulate.mjs";
+import { understood } from "./peers/graphql.mjs";
 import { startOidc } from "./peers/oidc.mjs";
 import { drip, hang, reply, startScripted } from "./peers/scripted.mjs";
 import { Browser } from "./support/browser.mjs";
@@ -117,22 +118,39 @@ test("a gate holds token requests until it opens, or turns them away", async () 
   await assert.rejects(away);
 });
 
-for (const service of ["github", "google", "slack"]) {
+for (const service of ["github", "google", "slack", "linear", "microsoft"]) {
   test(`${service}: the emulator behind its front gives tokens to the seeded user and refuses all others`, async (t) => {
     const peer = await startEmulate(service, { redirects: [redirect_uri] });
     t.after(() => peer.stop());
     const browser = new Browser();
     const url = new URL(peer.endpoints.authorize_url);
-    url.search = new URLSearchParams({ response_type: "code", client_id: peer.client.client_id, redirect_uri, state: "s", scope: "chat:write" });
+    const scope = service === "linear" ? "read" : "chat:write";
+    url.search = new URLSearchParams({ response_type: "code", client_id: peer.client.client_id, redirect_uri, state: "s", scope });
     const last = await consent(browser, await browser.open(url), { until: (target) => target.startsWith(redirect_uri) });
     const tokens = await token(peer, { grant_type: "authorization_code", code: new URL(last.location).searchParams.get("code"), redirect_uri });
-    const [path, holds] = { github: ["/user", USER.login], google: ["/v1/userinfo", USER.email], slack: ["/api/auth.test", "workspace"] }[service];
+    const [path, holds] = {
+      github: ["/user", USER.login], google: ["/v1/userinfo", USER.email], slack: ["/api/auth.test", "workspace"],
+      linear: ["/graphql?query={viewer{email}}", USER.email], microsoft: ["/v1.0/me", USER.email],
+    }[service];
     const ask = async (bearer) => (await fetch(peer.url + path, { headers: { authorization: `Bearer ${bearer}` } })).text();
     assert.ok((await ask(tokens.access_token)).includes(holds));
     assert.ok(!(await ask("another")).includes(holds));
-    assert.deepEqual(peer.calls().map((request) => request.path), [path, path]);
+    assert.deepEqual(peer.calls().map((request) => request.path), [path, path].map((each) => each.split("?")[0]));
   });
 }
+
+test("a document loses what the emulator's schema does not have, and nothing is carried out meanwhile", async (t) => {
+  const peer = await startEmulate("linear");
+  t.after(() => peer.stop());
+  const lean = (document) => understood(`${peer.upstream}/graphql`, document);
+  const tidy = (text) => text.replace(/[\s,]+/g, " ").trim();
+  assert.equal(tidy(await lean(`query Q($first: Int, $filter: ProjectFilter, $orderBy: PaginationOrderBy) {
+    projects(first: $first, filter: $filter, orderBy: $orderBy) { nodes { id slugId lead(a: 1) { id { x } } name } }
+    nothing(first: $first) { id }
+  }`)), "query Q($first: Int ) { projects(first: $first ) { nodes { id name } } }");
+  assert.equal(await lean("{ teams { nodes { id } } }"), "{ teams { nodes { id } } }");
+  assert.equal(await lean("{ teams {"), "{ teams {", "what is no document stays as it is");
+});
 
 test("the scan finds a secret in every spelling, and lets it be where it belongs", () => {
   const secret = learn("planted", "s3cret/with+odd characters?");

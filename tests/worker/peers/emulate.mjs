@@ -1,5 +1,5 @@
-// GitHub, Google, Slack, Linear and Microsoft as npm `emulate` has them: consent pages with a button per user, and answers of
-// the real shape.
+// GitHub, Google, Slack, Linear and Microsoft as npm `emulate` has them: consent pages with a button per user, and answers
+// of the real shape.
 //
 // The emulators take any bearer token for their first user. So a small front stands before each: it knows the tokens that were
 // issued, refuses all others as the vendor would, counts what passes, and maps the few addresses that differ from the vendor's.
@@ -28,7 +28,8 @@ const SERVICES = {
     // No request makes a workflow there, not even a file in .github/workflows.
     furnish: (store) => {
       const { id } = store.collection("github.repos", ["owner_id", "full_name"]).findOneBy("full_name", `${USER.login}/hello`);
-      store.collection("github.workflows", ["repo_id"]).insert({ repo_id: id, node_id: "", name: "CI", path: ".github/workflows/ci.yml", state: "active" });
+      const workflow = { repo_id: id, node_id: "", name: "CI", path: ".github/workflows/ci.yml", state: "active" };
+      store.collection("github.workflows", ["repo_id"]).insert(workflow);
     },
     token: "/login/oauth/access_token",
     open: ["/login/", "/settings/", "/_emulate/"],
@@ -93,10 +94,11 @@ const SERVICES = {
       oauth_clients: [{ ...client, name: "valetkey tests", redirect_uris: redirects }],
     }),
     endpoints: (url) => ({
-      authorize_url: `${url}/common/oauth2/v2.0/authorize`, token_url: `${url}/common/oauth2/v2.0/token`, api_base: `${url}/v1.0`,
+      authorize_url: `${url}/common/oauth2/v2.0/authorize`, token_url: `${url}/common/oauth2/v2.0/token`,
+      api_base: `${url}/v1.0`,
     }),
     token: "/oauth2/v2.0/token",
-    open: ["/oauth2/v2.0/", "/_emulate/"],
+    open: ["/common/oauth2/v2.0/", "/oauth2/v2.0/", "/_emulate/"],
     // The emulator has these without a tenant.
     map: { "/common/oauth2/v2.0/authorize": "/oauth2/v2.0/authorize", "/common/oauth2/v2.0/token": "/oauth2/v2.0/token" },
     refuse: () => [401, { error: { code: "InvalidAuthenticationToken", message: "Access token is empty." } }],
@@ -134,9 +136,9 @@ export async function startEmulate(service, { redirects = [] } = {}) {
   const definition = SERVICES[service];
   const client = learnClient(`${service}-client`, `${service}-client-secret-0123456789`);
   const issued = new Set();
-  const peer = { service, client, requests: [], issued };
   const port = await freePort();
   const upstream = `http://127.0.0.1:${port}`;
+  const peer = { service, client, requests: [], issued, upstream };
   const { url, stop } = await listen(async (request, response) => {
     const address = new URL(request.url, upstream);
     const body = await readBody(request);
@@ -144,7 +146,8 @@ export async function startEmulate(service, { redirects = [] } = {}) {
     const [status, headers, answer] = await pass(definition, issued, upstream, request, address, body);
     response.writeHead(status, headers).end(answer);
   });
-  const { emulator, routes, store } = await emulatorOf({ service, port, baseUrl: url, seed: { [service]: definition.seed(client, redirects) } });
+  const seed = { [service]: definition.seed(client, redirects) };
+  const { emulator, routes, store } = await emulatorOf({ service, port, baseUrl: url, seed });
   definition.furnish?.(store);
   if (definition.graphql) peer.operations = await operationsAt(upstream + definition.graphql);
   return Object.assign(peer, {
@@ -182,7 +185,7 @@ async function pass(definition, issued, upstream, request, address, body) {
     body = address.search.slice(1);
     search = "";
   }
-  if (path === definition.graphql) {
+  if (method === "POST" && path === definition.graphql) {
     const { query, ...rest } = JSON.parse(body);
     body = JSON.stringify({ query: await understood(upstream + path, query), ...rest });
   }

@@ -1,5 +1,5 @@
-// Stories told to an emulator: every tool of a connector that the emulator can answer is called once, through the Worker, by
-// a user who pressed the emulator's button. Which tools those are is not written down but found: a tool's requests are
+// Stories told to an emulator: every tool of a connector that the emulator can answer is called once, through the Worker,
+// by a user who pressed the emulator's button. Which tools those are is not written down but found: a tool's requests are
 // compared with the routes that the emulator has registered, or with the operations of its GraphQL schema.
 
 import assert from "node:assert/strict";
@@ -12,8 +12,6 @@ import { consent, startEmulate } from "../peers/emulate.mjs";
 import { answered, pageSays } from "./expect.mjs";
 import { openWorld } from "./world.mjs";
 
-/** `data` is always an object; what is none comes as its one member. */
-const WRAPPERS = ["items", "text"];
 const CONNECTORS = new URL("../../../connectors/", import.meta.url);
 const read = (file) => parse(readFileSync(new URL(file, CONNECTORS), "utf8"));
 
@@ -23,10 +21,16 @@ function connectorOf(id) {
   return { ...read(`${id}/connector.toml`), tools: files.flatMap((file) => read(`${id}/tools/${file}`).tool) };
 }
 
+/** What an answer is about: `data` is always an object, and what is none is its only member. */
+function bare(data) {
+  const [name, ...more] = Object.keys(data);
+  return more.length === 0 && ["items", "text"].includes(name) ? data[name] : data;
+}
+
 /** The connectors whose people sign in at `host`. */
 export function signInAt(host) {
-  return readdirSync(CONNECTORS, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map(({ name }) => name)
-    .filter((id) => read(`${id}/connector.toml`).auth.oauth2?.authorize_url.includes(`//${host}/`));
+  const ids = readdirSync(CONNECTORS, { withFileTypes: true }).filter((each) => each.isDirectory()).map(({ name }) => name);
+  return ids.filter((id) => read(`${id}/connector.toml`).auth.oauth2?.authorize_url.includes(`//${host}/`));
 }
 
 /** Whether a route, such as `/repos/:owner/contents/:path{.+}`, is the one for a tool's path with its `{holes}`. */
@@ -53,7 +57,7 @@ function operationsOf(graphql) {
 function implemented(peer, { http, tools }) {
   const has = ({ request, graphql }, at, steps) => {
     const [method, target] = request.split(" ");
-    const hole = /^\{(\w+)\}$/.exec(target)?.[1]; // the whole address; it counts when a step before has it from the emulator
+    const hole = /^\{(\w+)\}$/.exec(target)?.[1]; // a whole address: fine if a step before gets it from the emulator
     if (hole) return steps.slice(0, at).some(({ save = {} }) => hole in save);
     if (graphql) return operationsOf(graphql).every((field) => peer.operations.has(field));
     const path = (target.startsWith("https:") ? target : http.base_url + target).replace(/^https:\/\/[^/]+|\?.*$/g, "");
@@ -62,9 +66,9 @@ function implemented(peer, { http, tools }) {
   return tools.filter((tool) => [...(tool.before ?? []), tool].every(has)).map(({ name }) => name);
 }
 
-/** A Worker, and an emulator where each of the connectors has a client with its redirect URI. */
-export async function openStage(service, connectors) {
-  const world = await openWorld();
+/** A Worker, and an emulator where the client has the redirect URI of each of the connectors. */
+export async function openStage(service, connectors, world) {
+  world ??= await openWorld();
   const peer = await startEmulate(service, { redirects: connectors.map((id) => `${world.url}/callback/${id}`) });
   after(() => peer.stop());
   return { world, peer };
@@ -85,15 +89,27 @@ export async function openStory({ world, peer }, connector, { scopes, endpoints 
   const execute = (tool, params = {}) => world.api.execute({ tool_name: `${connector}_${tool}`, ...who, params });
   const there = implemented(peer, definition);
   return {
-    account, who, execute,
+    account, execute,
     /** The names of the tools that the emulator has, without the connector's. */
     implemented: there.map((tool) => tool.slice(connector.length + 1)),
     /** Calls a tool, which must answer. → the useful part of the answer */
     async call(tool, params) {
       const { data } = answered(await execute(tool, params));
       called.add(`${connector}_${tool}`);
-      const names = Object.keys(data);
-      return names.length === 1 && WRAPPERS.includes(names[0]) ? data[names[0]] : data;
+      return bare(data);
+    },
+    /** Reads a list page by page; there must be more than one. → all items, which stand at `at` of an answer */
+    async pages(tool, params, at) {
+      const all = [];
+      for (let count = 1, cursor; ; count++) {
+        const { data, next_cursor } = answered(await execute(tool, { ...params, ...(cursor && { cursor }) }));
+        all.push(...(at ? data[at] : bare(data)));
+        if (!next_cursor) {
+          assert.ok(count > 1, `${tool} has one page only: ${JSON.stringify(data).slice(0, 300)}`);
+          return all;
+        }
+        cursor = next_cursor;
+      }
     },
     /** What the emulator says to a request of our own, for what no tool does: JSON. */
     async proxy(method, path, options) {
@@ -101,13 +117,18 @@ export async function openStory({ world, peer }, connector, { scopes, endpoints 
       assert.ok(answer.status < 300, `${answer.status} ${answer.text.slice(0, 300)}`);
       return answer.json;
     },
-    /** Every tool that the emulator has was called, apart from those that it gets wrong: `lacks`, by name with the reason. */
+    /**
+     * Every tool that the emulator has was called, apart from those that it gets wrong (`lacks`: name → reason), and every
+     * call carried a token that the emulator had issued.
+     */
     told(lacks = {}) {
+      const bearers = peer.calls().map(({ headers }) => headers.authorization?.replace(/^(Bearer|token) /i, ""));
+      assert.deepEqual(bearers.filter((bearer) => !peer.issued.has(bearer)), []);
       const wrong = Object.keys(lacks).map((tool) => `${connector}_${tool}`);
       const accounted = [...called, ...wrong];
-      assert.deepEqual(there.filter((tool) => !accounted.includes(tool)), [], "tools that the emulator has and nobody called");
-      assert.deepEqual(accounted.filter((tool) => !there.includes(tool)), [], "tools that the emulator has no route for");
-      assert.deepEqual(wrong.filter((tool) => called.has(tool)), [], "tools called although the emulator gets them wrong");
+      assert.deepEqual(there.filter((tool) => !accounted.includes(tool)), [], "tools that nobody called");
+      assert.deepEqual(accounted.filter((tool) => !there.includes(tool)), [], "tools without a route");
+      assert.deepEqual(wrong.filter((tool) => called.has(tool)), [], "tools said to be wrong, but they answer");
     },
   };
 }
