@@ -6,7 +6,7 @@ use super::link::asked_scopes;
 use super::object::Object;
 use super::renew;
 use super::typed::{self, Secrets};
-use super::{Account, Reason};
+use super::{Account, Reason, Status};
 use crate::catalog::model::{Meaning, Method, OAuth1, OAuth2};
 use crate::code::Code;
 use crate::connection::Connection;
@@ -69,6 +69,7 @@ impl Object {
                     redirect_uri,
                     state: &state,
                     scopes: &scopes,
+                    needs_refresh_token: !has_refresh_token(&account),
                     verifier: verifier.as_ref(),
                 })?;
                 (url, verifier)
@@ -303,6 +304,11 @@ impl Object {
         let secret = target.connection.open_client_secret(&self.world.keys)?;
         Ok(Client { id: target.connection.client_id.clone(), secret })
     }
+}
+
+/// Whether a consent to more may come without a refresh token: the account works, and keeps the one it has.
+fn has_refresh_token(account: &Account) -> bool {
+    account.status == Status::Active && account.tokens.as_ref().is_some_and(|tokens| tokens.refresh.is_some())
 }
 
 /// The failures of the browser's side. `status_reason` is what the page is chosen by.

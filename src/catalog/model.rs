@@ -212,6 +212,8 @@ pub struct OAuth2 {
     pub refusals: List<(&'static str, Meaning)>,
     /// Extra parameters of the authorization request.
     pub authorize_params: List<Pair>,
+    /// Further ones, unless the account has a refresh token that works.
+    pub refresh_params: List<Pair>,
     /// Extra parameters of token requests.
     pub token_params: List<Pair>,
     /// Seconds an access token lives when the answer does not say; none means it does not expire.

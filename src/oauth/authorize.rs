@@ -22,6 +22,8 @@ pub struct Authorize<'a> {
     pub state: &'a str,
     /// Scopes to ask for.
     pub scopes: &'a [String],
+    /// Whether a refresh token has to come of it.
+    pub needs_refresh_token: bool,
     /// The PKCE verifier, when the connector takes one.
     pub verifier: Option<&'a Secret>,
 }
@@ -46,7 +48,8 @@ pub fn url(request: &Authorize<'_>) -> Result<String> {
     for (param, scopes) in grouped(request.oauth2, request.scopes) {
         builder = builder.add_extra_param(param, scopes.join(request.oauth2.scope_separator));
     }
-    for (name, value) in request.oauth2.authorize_params.iter() {
+    let more = request.oauth2.refresh_params.iter().filter(|_| request.needs_refresh_token);
+    for (name, value) in request.oauth2.authorize_params.iter().chain(more) {
         builder = builder.add_extra_param(*name, *value);
     }
     Ok(builder.url().0.into())

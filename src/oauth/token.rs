@@ -290,6 +290,7 @@ mod tests {
             scope_groups: List(&[]),
             refusals: List(&[("BAD_LUCK", Meaning::MeansTemporary), ("AADSTS900", Meaning::MeansAdminConsent)]),
             authorize_params: List(&[]),
+            refresh_params: List(&[]),
             token_params: List(&[]),
             assumed_lifetime: None,
             rotates_refresh_token: true,

@@ -43,7 +43,8 @@ fn body(parts: &Value) -> Result<String> {
     };
     let content = match (plain, html) {
         (Some(plain), Some(html)) => {
-            let inner = format!("{BOUNDARY}-alt");
+            // A boundary must not begin like the one around it (RFC 2046 section 5.1.1).
+            let inner = format!("alternative-{BOUNDARY}");
             let pieces = [leaf("text/plain; charset=UTF-8", &plain), leaf("text/html; charset=UTF-8", &html)];
             multi("alternative", &inner, &pieces)
         }
@@ -215,7 +216,7 @@ mod tests {
             "Subject: =?UTF-8?B?R3LDvMOfZQ==?=\r\n",
             "In-Reply-To: <1@x>\r\nReferences: <0@x> <1@x>\r\n",
             "Content-Type: multipart/mixed; boundary=\"valetkey\"",
-            "Content-Type: multipart/alternative; boundary=\"valetkey-alt\"",
+            "Content-Type: multipart/alternative; boundary=\"alternative-valetkey\"",
             "filename*=UTF-8''%C3%A9%2Etxt",
             "\r\n--valetkey--\r\n",
         ] {

@@ -269,3 +269,31 @@ fn a_secret_of_the_operator_is_sealed_shown_by_name_and_masked() {
         assert!(!stored.contains("an-operator-secret-01"));
     });
 }
+
+#[test]
+fn a_second_refresh_token_is_asked_for_only_when_one_is_needed() {
+    pollster::block_on(async {
+        let world = World::open().await;
+        let connection =
+            json!({ "name": "gmail", "connector": "gmail", "client_id": "c", "client_secret": "client-secret" });
+        world.post("/api/v1/connections", connection).await;
+        let away = async || {
+            let link = world.link("gmail", json!({})).await;
+            world.get(&link).await;
+            world.submit(&link, &[]).await.header("location").unwrap().to_owned()
+        };
+        let token = json!({ "access_token": "a-token-of-jo", "refresh_token": "a-refresh-token", "scopes": [] });
+        let import = json!({ "connection_name": "gmail", "identifier": "jo",
+            "authorization_details": { "oauth_token": token } });
+        let (status, made) = world.post("/api/v1/connected_accounts", import).await;
+        assert_eq!(status, 200, "{made}");
+        let url = away().await;
+        assert!(url.contains("access_type=offline") && !url.contains("prompt=consent"), "{url}");
+        world
+            .post("/api/v1/connected_accounts:delete", json!({ "connection_name": "gmail", "identifier": "jo" }))
+            .await;
+        world.world.clock.0.set(world.world.clock.0.get() + 1_000);
+        let url = away().await;
+        assert!(url.contains("prompt=consent"), "{url}");
+    });
+}
