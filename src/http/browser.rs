@@ -77,10 +77,13 @@ async fn consent_page(
     let (words, typed_in) = match connection.method(connector) {
         Method::ByOAuth2 => (auth.oauth2.as_ref().map(|oauth2| &oauth2.scope_words), None),
         Method::ByOAuth1 => (auth.oauth1.as_ref().map(|oauth1| &oauth1.scope_words), None),
-        Method::ByKey => (None, auth.key.as_ref().map(|key| (key.title, key.help))),
-        Method::ByJwt => {
-            (auth.oauth2.as_ref().map(|oauth2| &oauth2.scope_words), auth.jwt.as_ref().map(|jwt| (jwt.title, jwt.help)))
+        Method::ByKey => {
+            (None, auth.key.as_ref().map(|key| pages::TypedIn { title: key.title, help: key.help, signs: false }))
         }
+        Method::ByJwt => (
+            auth.oauth2.as_ref().map(|oauth2| &oauth2.scope_words),
+            auth.jwt.as_ref().map(|jwt| pages::TypedIn { title: jwt.title, help: jwt.help, signs: true }),
+        ),
     };
     let scopes = scopes
         .into_iter()

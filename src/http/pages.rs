@@ -30,10 +30,20 @@ pub struct Consent {
     pub action: String,
     /// What is asked for.
     pub fields: Vec<Input>,
-    /// Name of the credential that is typed in and where it is found; none when the person goes to the provider.
-    pub typed_in: Option<(&'static str, &'static str)>,
+    /// The credential that is typed in; none when the person goes to the provider.
+    pub typed_in: Option<TypedIn>,
     /// Why what was typed in before did not do.
     pub error: Option<String>,
+}
+
+/// A credential that is typed in.
+pub struct TypedIn {
+    /// What it is called.
+    pub title: &'static str,
+    /// Where it is found.
+    pub help: &'static str,
+    /// Whether it only signs, and is not sent itself.
+    pub signs: bool,
 }
 
 /// A field of the form.
@@ -91,12 +101,16 @@ pub fn consent(consent: &Consent) -> Response {
                 p class="bad" role="alert" { strong { "That did not work. " } (error) }
             }
             form method="post" action=(consent.action) {
-                @if let Some((title, help)) = consent.typed_in {
-                    p { strong { (title) } ". " (help) }
+                @if let Some(typed_in) = &consent.typed_in {
+                    p { strong { (typed_in.title) } ". " (typed_in.help) }
                 }
                 @for field in &consent.fields { (input(field)) }
-                @if consent.typed_in.is_some() {
-                    p class="soft" { "It is tried at once, kept encrypted, and sent to " (consent.provider) " alone. Not expected? Close this page, and nothing happens." }
+                @if let Some(typed_in) = &consent.typed_in {
+                    p class="soft" {
+                        "It is tried at once and kept encrypted. "
+                        @if typed_in.signs { "The key itself signs, and is sent to nobody. " } @else { "It is sent to " (consent.provider) " alone. " }
+                        "Not expected? Close this page, and nothing happens."
+                    }
                     button type="submit" { "Connect " (consent.provider) }
                 } @else {
                     p class="soft" { "You sign in on the next page, which is not ours: your password is not seen here. Not expected? Close this page, and nothing happens." }

@@ -1,6 +1,8 @@
 // Snowflake and ServiceNow, whose accounts are an instance of their own.
 import { createHash, createPublicKey, generateKeyPairSync } from "node:crypto";
 
+import { learn } from "../support/secrets.mjs";
+
 const host = "https://acme-prod.snowflakecomputing.com";
 const statement = { resultSetMetaData: { numRows: 1, rowType: [{ name: "U" }, { name: "A" }, { name: "R" }] }, data: [["JO", "ACME", "PUBLIC"]], code: "090001", statementHandle: "h1" };
 
@@ -19,7 +21,9 @@ export const DATA = [
     source: "https://docs.snowflake.com/developer-guide/sql-api/authenticating", fields: { account: "acme-prod" },
     typed() {
       const { publicKey, privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
-      return { key: publicKey.export({ type: "spki", format: "pem" }), fields: { user: "jo", account_identifier: "acme-prod", private_key: privateKey.export({ type: "pkcs8", format: "pem" }) } };
+      const pem = privateKey.export({ type: "pkcs8", format: "pem" });
+      learn("private key", pem.split("\n")[1]);
+      return { key: publicKey.export({ type: "spki", format: "pem" }), fields: { user: "jo", account_identifier: "acme-prod", private_key: pem } };
     },
     accepts(sent, vendor) {
       const claims = vendor.jwt(sent.replace("Bearer ", ""));
