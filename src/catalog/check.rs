@@ -229,8 +229,26 @@ pub fn tool(tool: &ToolFile, connector: &ConnectorFile, problems: &mut Problems)
             problems.add(&format!("`{name}`: the template has no {{}}"));
         }
     }
+    overlaps(tool, problems);
     for problem in schema::problems(&schema::input(tool, false)) {
         problems.add(&problem);
+    }
+}
+
+/// A place inside a list that the body's template writes: what comes later replaces the list as a whole, so one would be lost.
+fn overlaps(tool: &ToolFile, problems: &mut Problems) {
+    for (name, param) in &tool.params {
+        let (Some(at), Some(body)) = (&param.at, &tool.body) else { continue };
+        let steps: Vec<_> = at.split('/').skip(1).collect();
+        let mut found = Some(body);
+        for step in steps {
+            if found.is_some_and(serde_json::Value::is_array) {
+                problems
+                    .add(&format!("`{name}`: `{at}` is inside a list of `body`; write it there as a hole, {{{name}}}"));
+                break;
+            }
+            found = found.and_then(|value| value.get(step));
+        }
     }
 }
 

@@ -631,6 +631,11 @@ thing_id = { type = "string", required = true, description = "Id of the thing." 
             ("acme_get_thing", "acne_get_thing", "must start with `acme_`"),
             ("GET /things", "GET https://evil.example/things", "host `evil.example` is not declared"),
             ("[tool.params]", "paginated = true\n[tool.params]", "paginated needs [pagination]"),
+            (
+                "[tool.params]\n",
+                "body = { list = [{ a = 1 }] }\n[tool.params]\nx = { type = \"string\", description = \"X.\", at = \"/list/0/x\" }\n",
+                "`x`: `/list/0/x` is inside a list of `body`",
+            ),
         ] {
             let (_, found) = problems(CONNECTOR, &TOOL.replace(from, to), CASE);
             assert!(found.iter().any(|problem| problem.contains(wanted)), "{wanted}\nis not in {found:#?}");
