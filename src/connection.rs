@@ -97,7 +97,7 @@ impl Connection {
     /// The way its accounts are connected.
     pub fn method(&self, connector: &Connector) -> Method {
         let named = self.method.as_deref().and_then(method);
-        named.or_else(|| methods(&connector.auth).first().copied()).unwrap_or(Method::ByOAuth2)
+        named.or_else(|| methods(&connector.auth).next()).unwrap_or(Method::ByOAuth2)
     }
 
     /// How that way sends its credential, if not the way the connector says.
@@ -215,7 +215,7 @@ impl Connection {
             problem("connector", format!("no connector `{}`", self.connector));
             return problems;
         };
-        let ways: Vec<_> = methods(&connector.auth).into_iter().map(method_name).collect();
+        let ways: Vec<_> = methods(&connector.auth).map(method_name).collect();
         if let Some(named) = self.method.as_deref().filter(|named| !ways.contains(named)) {
             let words = format!("{} has no way to connect named `{named}`; it has {}", connector.name, ways.join(", "));
             problem("method", words);
@@ -297,26 +297,22 @@ pub fn field_problem(field: &Field, value: &str) -> Option<String> {
 }
 
 /// The ways a connector has, the one taken first before the others.
-pub fn methods(auth: &Auth) -> Vec<Method> {
-    let there = [
-        (auth.oauth2.is_some(), Method::ByOAuth2),
-        (auth.oauth1.is_some(), Method::ByOAuth1),
-        (auth.key.is_some(), Method::ByKey),
-        (auth.jwt.is_some(), Method::ByJwt),
-    ];
-    there.into_iter().filter(|(there, _)| *there).map(|(_, method)| method).collect()
+pub fn methods(auth: &Auth) -> impl Iterator<Item = Method> {
+    Method::ALL.iter().map(|(_, method)| *method).filter(|method| match method {
+        Method::ByOAuth2 => auth.oauth2.is_some(),
+        Method::ByOAuth1 => auth.oauth1.is_some(),
+        Method::ByKey => auth.key.is_some(),
+        Method::ByJwt => auth.jwt.is_some(),
+    })
 }
 
-const METHODS: [(&str, Method); 4] =
-    [("oauth2", Method::ByOAuth2), ("oauth1", Method::ByOAuth1), ("key", Method::ByKey), ("jwt", Method::ByJwt)];
-
 fn method(name: &str) -> Option<Method> {
-    METHODS.iter().find(|(known, _)| *known == name).map(|(_, method)| *method)
+    Method::ALL.iter().find(|(known, _)| *known == name).map(|(_, method)| *method)
 }
 
 /// The name of a way to connect.
 pub fn method_name(method: Method) -> &'static str {
-    METHODS.iter().find(|(_, known)| *known == method).map_or("", |(name, _)| name)
+    Method::ALL.iter().find(|(_, known)| *known == method).map_or("", |(name, _)| name)
 }
 
 /// What the API calls a way to connect.

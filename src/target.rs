@@ -23,7 +23,10 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 /// server that decodes early, so it is refused rather than encoded.
 pub fn segment(value: &str) -> Result<String> {
     if value.is_empty() || value.split(['/', '\\']).any(|step| matches!(step, "." | "..")) {
-        return Err(Error::new(Code::InvalidToolInput, format!("`{value}` cannot stand in a path")));
+        return Err(Error::new(
+            Code::InvalidToolInput,
+            format!("`{value}` cannot stand in a path: it is empty or has a step `.` or `..`"),
+        ));
     }
     Ok(utf8_percent_encode(value, SEGMENT).to_string())
 }
@@ -168,7 +171,13 @@ impl Target<'_> {
         if self.is_override(url) {
             return Ok(());
         }
-        let message = format!("`{host}` is not one of {}'s hosts; no request goes there", self.connector.name);
+        let declared =
+            [self.connector.http.base_url].into_iter().chain(self.connector.http.hosts.iter().chain(more).copied());
+        let known = declared.filter_map(|declared| self.fill(declared).ok()).collect::<Vec<_>>().join(", ");
+        let message = format!(
+            "`{host}` is not one of {}'s hosts, and no request goes there; they are {known}",
+            self.connector.name
+        );
         Err(Error::new(Code::PermissionDenied, message).of(self.connector.id))
     }
 

@@ -27,6 +27,8 @@ pub struct Birth {
     pub connection_name: String,
     /// Connector id.
     pub connector: String,
+    /// What the API calls the way it is connected.
+    pub authorization_type: String,
     /// The operator's id of the user.
     pub identifier: String,
 }

@@ -7,7 +7,7 @@ use super::object::{Object, PENDING};
 use super::snapshot::Snapshot;
 use super::{Account, Reason, Renewal, Status, Tokens};
 use crate::code::Code;
-use crate::connection::{Connection, authorization_type};
+use crate::connection::Connection;
 use crate::digest;
 use crate::error::{Error, Result};
 use crate::ports::Millis;
@@ -81,8 +81,6 @@ impl Object {
         }
         // Read again: look-ups take time.
         let mut account = self.load()?;
-        let connector = connection.connector()?;
-        authorization_type(connection.method(connector)).clone_into(&mut account.authorization_type);
         let Consented { mut tokens, scopes, variables, verify, .. } = consented;
         // Some providers give a refresh token with the first consent alone: the one of the same person is kept.
         let same_person = account.external_id.is_some() && account.external_id.as_ref() == variables.get("external_id");

@@ -179,7 +179,7 @@ impl Object {
             connection_name: birth.connection_name,
             connector: birth.connector,
             identifier: birth.identifier,
-            authorization_type: super::by_oauth(),
+            authorization_type: birth.authorization_type,
             status: Status::PendingAuth,
             status_reason: Reason::NeverConnected,
             label: None,

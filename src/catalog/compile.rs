@@ -114,9 +114,6 @@ const LIMIT_SCOPES: &[(&str, LimitScope)] = &[
     ("tool", LimitScope::PerTool),
     ("parameter", LimitScope::PerParameter),
 ];
-/// The ways to connect, the one taken first before the others.
-const METHODS: &[(&str, Method)] =
-    &[("oauth2", Method::ByOAuth2), ("oauth1", Method::ByOAuth1), ("key", Method::ByKey), ("jwt", Method::ByJwt)];
 const MEANINGS: &[(&str, Meaning)] = &[
     ("grant", Meaning::MeansGrant),
     ("client", Meaning::MeansClient),
@@ -205,7 +202,7 @@ fn compile_auth(file: &AuthFile, problems: &mut Problems) -> Auth {
 }
 
 fn methods(names: &[String], problems: &mut Problems) -> List<Method> {
-    list(names.iter().map(|name| problems.word("method", name, METHODS)).collect())
+    list(names.iter().map(|name| problems.word("method", name, Method::ALL)).collect())
 }
 
 fn compile_field(name: &str, file: &FieldFile, problems: &mut Problems) -> Field {

@@ -83,6 +83,12 @@ pub enum Method {
     ByJwt,
 }
 
+impl Method {
+    /// All ways by their names, the one taken first before the others.
+    pub const ALL: &'static [(&'static str, Self)] =
+        &[("oauth2", Self::ByOAuth2), ("oauth1", Self::ByOAuth1), ("key", Self::ByKey), ("jwt", Self::ByJwt)];
+}
+
 /// Something asked before an account can be connected: `{account.<name>}`, or a part of a credential.
 #[derive(Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "four properties that have nothing to do with each other")]

@@ -194,13 +194,20 @@ impl Running<'_> {
         match redirect(&url, &answer).filter(|_| call.follow) {
             // What a provider redirects a download to carries its own signature; the credential stays here.
             Some(next) => {
-                let url = target.file_url(&next)?.into();
+                let url = target.file_url(&next).map_err(|error| redirected(used, &error))?.into();
                 let request = Request { method: "GET".into(), url, timeout_ms, ..Request::default() };
                 Ok((self.app.http.send(request).await.map_err(unanswered)?, true))
             }
             None => Ok((answer, !call.credential)),
         }
     }
+}
+
+/// A redirect that is not followed is the provider's doing, and nothing the caller may or may not do.
+fn redirected(used: &Used, error: &Error) -> Error {
+    let message =
+        format!("{} redirects the download: {}; /proxy hands the redirect back", used.connector.name, error.message);
+    Error::new(Code::ProviderError, message).of(used.connector.id).with(|details| details.retryable = Some(false))
 }
 
 /// What was refused without the credential is a matter of the address: a signed URL that has ended, for instance.

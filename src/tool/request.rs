@@ -28,6 +28,12 @@ pub struct Values<'a> {
 }
 
 impl Values<'_> {
+    /// A template of text, filled; none when it is empty or one of its holes has no value.
+    fn text(&self, tool: &Tool, template: &str) -> Option<String> {
+        let value = |name: &str| self.get(tool, name).as_ref().and_then(json::to_text);
+        (!template.is_empty()).then(|| template::fill(template, value)).flatten()
+    }
+
     /// The value of a name, encoded as its parameter says.
     fn get(&self, tool: &Tool, name: &str) -> Option<Value> {
         if let Some(value) = self.saved.get(name) {
@@ -188,11 +194,13 @@ fn is_path(tool: &Tool, name: &str) -> bool {
     tool.params.iter().any(|param| param.name == name && param.encode == Encode::PathSegments)
 }
 
-fn missing(tool: &Tool, name: &str) -> Error {
-    Error::new(
-        Code::InvalidToolInput,
-        format!("{} needs `{name}`, and the provider's answer to the step before had none", tool.name),
-    )
+fn missing(tool: &Tool, names: &str) -> Error {
+    let given = names.split('|').find(|name| tool.params.iter().any(|param| param.name == *name));
+    let message = match given {
+        Some(name) => format!("{} needs `{name}` here: give it as a parameter", tool.name),
+        None => format!("{} needs `{names}`, and the provider's answer to the step before had none", tool.name),
+    };
+    Error::new(Code::InvalidToolInput, message)
 }
 
 /// Adds to the query. A space is `%20` and not `+`, which only servers that read forms take for one.
@@ -275,10 +283,7 @@ fn fields(body: &Value) -> Vec<(String, String)> {
 
 fn content(call: &Call, tool: &Tool, values: &Values<'_>) -> Result<Option<Bytes>> {
     let Some(content) = &call.content else { return Ok(None) };
-    let text = |template: &str| {
-        let value = |name: &str| values.get(tool, name).as_ref().and_then(json::to_text);
-        (!template.is_empty()).then(|| template::fill(template, value)).flatten()
-    };
+    let text = |template: &str| values.text(tool, template);
     let Some(bytes) = bytes_of(content, tool, values)? else { return Ok(None) };
     Ok(Some(Bytes {
         media_type: text(content.media_type).unwrap_or_else(|| "application/octet-stream".into()),
@@ -290,10 +295,7 @@ fn content(call: &Call, tool: &Tool, values: &Values<'_>) -> Result<Option<Bytes
 
 /// The bytes themselves; none when neither template has a value.
 fn bytes_of(content: &Content, tool: &Tool, values: &Values<'_>) -> Result<Option<Vec<u8>>> {
-    let text = |template: &str| {
-        let value = |name: &str| values.get(tool, name).as_ref().and_then(json::to_text);
-        (!template.is_empty()).then(|| template::fill(template, value)).flatten()
-    };
+    let text = |template: &str| values.text(tool, template);
     let wrong = || Error::new(Code::InvalidToolInput, "the content to send is not base64");
     match text(content.base64) {
         Some(base64) => digest::from_base64(&base64).ok_or_else(wrong).map(Some),

@@ -41,6 +41,7 @@ async fn world(answers: Vec<Answer>) -> (Deployment, AccountId) {
         id: id.clone(),
         connection_name: "linear".into(),
         connector: "linear".into(),
+        authorization_type: "OAUTH".into(),
         identifier: "user".into(),
     };
     let import = Import {

@@ -8,7 +8,7 @@ use crate::address;
 use crate::caller::Scope;
 use crate::catalog;
 use crate::code::Code;
-use crate::connection::field_problem;
+use crate::connection::{authorization_type, field_problem};
 use crate::error::{Error, Result};
 use crate::http::{Call, Who, json_response};
 use crate::ports::Response;
@@ -102,6 +102,7 @@ fn birth(used: &Used, body: &Body) -> Result<Birth> {
         id: used.id.clone(),
         connection_name: connection.name.clone(),
         connector: connection.connector.clone(),
+        authorization_type: authorization_type(connection.method(used.connector)).to_owned(),
         identifier,
     })
 }
@@ -275,7 +276,12 @@ fn link_fields(used: &Used, given: &BTreeMap<String, Secret>) -> Result<BTreeMap
         let field = asked.iter().find(|field| field.name == name && !field.secret);
         let Some(field) = field else {
             let known: Vec<_> = asked.iter().filter(|field| !field.secret).map(|field| field.name).collect();
-            return Err(Error::invalid(format!("fields/{name}: a link for {} takes {known:?}", used.connector.name)));
+            let known = if known.is_empty() { "no fields".to_owned() } else { known.join(", ") };
+            let message = format!(
+                "fields/{name}: a link for {} takes {known}; a secret is typed in by the person, or sent with POST /api/v1/connected_accounts",
+                used.connector.name
+            );
+            return Err(Error::invalid(message));
         };
         if let Some(words) = field_problem(field, value.reveal()) {
             return Err(Error::invalid(format!("fields/{name} {words}")));
@@ -289,8 +295,8 @@ fn link_fields(used: &Used, given: &BTreeMap<String, Secret>) -> Result<BTreeMap
 async fn known_birth(call: &Call<'_>, used: &Used) -> Result<Birth> {
     match call.app.accounts.ask(&used.id, Command::View).await? {
         Reply::View { snapshot, .. } => {
-            let Row { id, connection_name, connector, identifier, .. } = snapshot.row;
-            Ok(Birth { id, connection_name, connector, identifier })
+            let Row { id, connection_name, connector, identifier, authorization_type, .. } = snapshot.row;
+            Ok(Birth { id, connection_name, connector, authorization_type, identifier })
         }
         _ => Err(unexpected()),
     }

@@ -49,7 +49,7 @@ pub async fn list(call: &Call<'_>) -> Result<Response> {
     let providers: Vec<_> = CONNECTORS
         .iter()
         .map(|connector| {
-            let patterns: Vec<_> = methods(&connector.auth).into_iter().map(|method| pattern(connector, method)).collect();
+            let patterns: Vec<_> = methods(&connector.auth).map(|method| pattern(connector, method)).collect();
             json!({
                 "id": connector.id, "identifier": connector.id, "display_name": connector.name,
                 "description": connector.summary, "categories": connector.categories.0, "docs": connector.docs,
@@ -171,18 +171,16 @@ pub async fn tools(call: &Call<'_>) -> Result<Response> {
     let size = query.page_size(50, 200)? as usize;
     let wrong = || Error::invalid("page_token is not one this route gave");
     let from: usize = query.get("page_token").map_or(Ok(0), |text| text.parse().map_err(|_| wrong()))?;
-    let format = query.get("format");
-    if let Some(name) = format {
+    let next = (from + size < found.len()).then(|| (from + size).to_string());
+    if let Some(name) = query.get("format") {
         let names: Vec<_> = Dialect::ALL.iter().map(|(name, _)| *name).collect();
         let unknown = || Error::invalid(format!("format must be one of {}", names.join(", ")));
         let dialect = Dialect::parse(name).ok_or_else(unknown)?;
         let tools: Vec<_> = found.iter().skip(from).take(size).map(|(_, tool)| dialect.define(tool)).collect();
-        let next = (from + size < found.len()).then(|| (from + size).to_string());
         return Ok(json_response(200, &json!({ "tools": tools, "next_page_token": next, "total_size": found.len() })));
     }
     let page: Vec<_> =
         found.iter().skip(from).take(size).filter_map(|(connector, tool)| shown(connector, tool)).collect();
-    let next = (from + size < found.len()).then(|| (from + size).to_string());
     let names: Vec<_> = page.iter().map(|tool| tool.id).collect();
     let list = List { tool_names: names, tools: &page, next_page_token: next, total_size: found.len() };
     let text = serde_json::to_string(&list).map_err(|_| Error::internal("the tools cannot be listed"))?;
