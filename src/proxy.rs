@@ -4,6 +4,7 @@ use crate::access::{self, Used};
 use crate::app::App;
 use crate::code::Code;
 use crate::error::{Error, Origin, Result};
+use crate::limit::gate;
 use crate::ports::{Body, Request, Response};
 use crate::target::Target;
 use crate::tool::{execute, request, response};
@@ -49,9 +50,9 @@ pub async fn forward(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response> {
-    let call = used.gate(None, None);
-    access::enter(app, &call).await?;
     let leased = access::lease(app, used, None).await?;
+    let call = gate::Call { variables: Some(&leased.snapshot.variables), ..used.gate(None, None) };
+    access::enter(app, &call).await?;
     let target =
         Target { connector: used.connector, connection: &used.known.connection, variables: &leased.snapshot.variables };
     let url: String = target.url(&destination(rest))?.into();

@@ -453,6 +453,21 @@ pub struct Limit {
     pub by: &'static str,
 }
 
+impl Limit {
+    /// Whether a request of this tool, or of the proxy, counts against it.
+    pub fn counts(&self, tool: Option<&Tool>) -> bool {
+        self.every_request || tool.is_some_and(|tool| tool.limits.contains(&self.name))
+    }
+
+    /// Units of a call that sends so many requests. A cost that a tool declares is that of the whole call. A limit that
+    /// only some tools count against is about their own request and not about the steps before it.
+    pub fn need(&self, tool: Option<&Tool>, requests: u32) -> u32 {
+        let declared = tool.and_then(|tool| tool.costs.iter().find(|(name, _)| *name == self.name));
+        let requests = if self.every_request { requests } else { 1 };
+        declared.map_or(self.cost * requests, |(_, cost)| *cost)
+    }
+}
+
 /// Whom a limit counts for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitScope {

@@ -113,6 +113,10 @@ pub struct Call<'a> {
     pub account: &'a str,
     /// The tool's input; none for the proxy.
     pub input: Option<&'a Map<String, Value>>,
+    /// What is known of the account, as soon as its token is leased: limits of a whole customer are counted by it.
+    pub variables: Option<&'a BTreeMap<String, String>>,
+    /// Requests about to be sent: the tool's own and the steps before it, or one that is repeated.
+    pub requests: u32,
 }
 
 impl Call<'_> {
@@ -130,9 +134,8 @@ impl Call<'_> {
 
     /// Whether a limit has anything to do with this call.
     fn counts(&self, limit: &Limit) -> bool {
-        let named = self.tool.is_some_and(|tool| tool.limits.contains(&limit.name));
         let has_parameter = || self.input.is_some_and(|input| input.contains_key(limit.by));
-        (limit.every_request || named) && (limit.scope != LimitScope::PerParameter || has_parameter())
+        limit.counts(self.tool) && (limit.scope != LimitScope::PerParameter || has_parameter())
     }
 
     fn counter(&self, limit: &Limit) -> String {
@@ -145,8 +148,7 @@ impl Call<'_> {
     fn wants(&self) -> BTreeMap<String, Vec<Want>> {
         let mut wants: BTreeMap<String, Vec<Want>> = BTreeMap::new();
         for limit in self.connector.limits.iter().filter(|limit| self.counts(limit)) {
-            let cost = self.tool.and_then(|tool| tool.costs.iter().find(|(name, _)| *name == limit.name));
-            let need = cost.map_or(limit.cost, |(_, cost)| *cost);
+            let need = limit.need(self.tool, self.requests);
             let units = self.connection.limits.get(limit.name).map_or(limit.units, |units| (*units).min(limit.units));
             wants.entry(self.scope(limit)).or_default().push(Want {
                 counter: self.counter(limit),

@@ -67,9 +67,16 @@ pub async fn dry_run(app: &App, tool: &'static Tool, used: &Used, input: Value) 
 /// Executes a tool: input → rate limit → token → request → result or error.
 pub async fn execute(app: &App, tool: &'static Tool, used: &Used, input: Value) -> Result<Outcome> {
     let input = input::check(tool, input)?;
-    let call = used.gate(Some(tool), Some(&input));
-    access::enter(app, &call).await?;
+    // The token first: a renewal may take seconds, and a permit is for now.
     let leased = access::lease(app, used, None).await?;
+    let known = leased.clone();
+    let steps = tool.before.iter().filter(|step| step.when.is_empty() || input.contains_key(step.when)).count();
+    let call = gate::Call {
+        variables: Some(&known.snapshot.variables),
+        requests: 1 + u32::try_from(steps).unwrap_or(u32::MAX),
+        ..used.gate(Some(tool), Some(&input))
+    };
+    access::enter(app, &call).await?;
     let outcome = Running { app, execution: Execution { tool, used, input: &input }, leased }.run().await;
     match outcome {
         Err(error) => Err(after_failure(app, used, &call, error).await),

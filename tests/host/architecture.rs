@@ -22,7 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("app", &["account", "caller", "connection", "keys", "limit"]),
     ("access", &["account", "app", "catalog", "limit"]),
     ("tool", &["access", "app", "catalog", "limit", "target"]),
-    ("proxy", &["access", "app", "target", "tool"]),
+    ("proxy", &["access", "app", "limit", "target", "tool"]),
     ("http", &["access", "account", "app", "caller", "catalog", "connection", "keys", "proxy", "ticket", "tool"]),
     ("cloudflare", &["account", "app", "http", "keys", "limit"]),
 ];

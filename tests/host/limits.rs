@@ -23,7 +23,7 @@ fn world(units: u32) -> (Deployment, Connection) {
 /// One call through one isolate; what it asks for ahead is asked at once.
 async fn enter(world: &Deployment, isolate: &Isolate, connection: &Connection) -> Result<()> {
     let connector = catalog::find_connector("linear").unwrap();
-    let call = Call { connector, tool: None, connection, account: "ca_one", input: None };
+    let call = Call { connector, tool: None, connection, account: "ca_one", input: None, variables: None, requests: 1 };
     let now = world.app.now();
     for refill in isolate.leases.enter(&call, &*world.counters, now).await? {
         isolate.leases.refill(refill, &*world.counters, now).await;
@@ -77,7 +77,15 @@ fn what_the_provider_said_is_kept_for_everyone_until_then() {
         let (world, connection) = world(1000);
         let isolates = [Isolate::default(), Isolate::default()];
         let connector = catalog::find_connector("linear").unwrap();
-        let call = Call { connector, tool: None, connection: &connection, account: "ca_one", input: None };
+        let call = Call {
+            connector,
+            tool: None,
+            connection: &connection,
+            account: "ca_one",
+            input: None,
+            variables: None,
+            requests: 1,
+        };
         let until = world.app.now() + 30_000;
         isolates[0].leases.learn(&call, LIMIT, until, &*world.counters).await;
         for isolate in &isolates {
