@@ -21,6 +21,7 @@ pub mod limit;
 pub mod oauth;
 pub mod ports;
 pub mod proxy;
+pub mod scrub;
 pub mod secret;
 pub mod target;
 pub mod template;

@@ -263,3 +263,40 @@ fn what_the_code_and_the_documents_refer_to_is_there() {
         assert!(architecture.contains(&name), "docs/architecture.md does not explain {name}");
     }
 }
+
+#[test]
+fn every_bound_names_a_constant_and_a_test() {
+    let text = read("docs/bounds.md");
+    let table: Vec<Vec<&str>> = text
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| what "))
+        .map(|line| line.trim_matches('|').split(" | ").map(|cell| cell.trim().trim_matches('`')).collect())
+        .collect();
+    assert!(!table.is_empty(), "docs/bounds.md has no rows");
+    let found = |path: &str| {
+        let places = [path.to_owned(), format!("src/{path}"), format!("tests/{path}")];
+        places.iter().find_map(|path| fs::read_to_string(path).ok())
+    };
+    let mut problems = Vec::new();
+    for row in table {
+        let [what, bound, said, constant, test] = row[..] else {
+            problems.push(format!("a row has {} cells and needs 5: {row:?}", row.len()));
+            continue;
+        };
+        if bound.is_empty() || said.is_empty() {
+            problems.push(format!("{what}: what the bound is, and what is said at it, must not be empty"));
+        }
+        let (path, name) = constant.rsplit_once("::").unwrap_or_default();
+        let declared = format!(r"(const|static) {}\b", regex_lite::escape(name));
+        if name.is_empty() || !found(path).is_some_and(|code| Regex::new(&declared).unwrap().is_match(&code)) {
+            problems.push(format!("{what}: `{constant}` is no constant (write `tool/response.rs::NAME`)"));
+        }
+        let (path, name) = test.split_once(": ").unwrap_or_default();
+        let name = name.trim_matches('`');
+        let has = |code: String| code.contains(name) || code.contains(&name.replace(' ', "_"));
+        if name.is_empty() || !found(path.trim_matches('`')).is_some_and(has) {
+            problems.push(format!("{what}: `{test}` is no test (write `tests/host/x.rs: part of its name`)"));
+        }
+    }
+    assert!(problems.is_empty(), "docs/bounds.md:\n{}", problems.join("\n"));
+}
