@@ -31,7 +31,8 @@ impl Object {
         let place = format!("idempotency:{}", digest::hash(key));
         let known = self.get::<Record>(&place).filter(|record| self.now() < record.expires_at);
         let Some(record) = known else {
-            self.put(&place, &Record { request: request.to_owned(), answer: None, expires_at: self.now() + UNDER_WAY });
+            let expires_at = self.now() + UNDER_WAY;
+            self.put_until(&place, &Record { request: request.to_owned(), answer: None, expires_at }, expires_at);
             return Ok(Reply::Claimed);
         };
         if record.request != request {
@@ -65,7 +66,7 @@ impl Object {
         }
         record.answer = Some(self.seal(&account, "idempotency", &Secret::new(text)));
         record.expires_at = self.now() + KEEP;
-        self.put(&place, &record);
+        self.put_until(&place, &record, record.expires_at);
         Ok(Reply::Done)
     }
 }

@@ -118,7 +118,7 @@ impl Object {
         let account = self.find();
         let publish = account.as_ref().filter(|account| account.unpublished).map(|_| self.now() + PUBLISH_AGAIN);
         let renew = account.as_ref().and_then(|account| self.renewal_due(account));
-        [publish, renew, self.next_expiry()].into_iter().flatten().min()
+        [publish, renew, self.storage.next_due()].into_iter().flatten().min()
     }
 
     /// When an account in use should be renewed in the background.
@@ -222,6 +222,11 @@ impl Object {
 
     pub(super) fn put<T: Serialize>(&self, key: &str, value: &T) {
         self.storage.put(key, &serde_json::to_string(value).expect("records are plain data"));
+    }
+
+    /// As `put`, for what ends by itself.
+    pub(super) fn put_until<T: Serialize>(&self, key: &str, value: &T, due_at: Millis) {
+        self.storage.put_until(key, &serde_json::to_string(value).expect("records are plain data"), due_at);
     }
 
     pub(super) fn find(&self) -> Option<Account> {

@@ -7,6 +7,7 @@ mod cases;
 mod connect;
 mod docs;
 mod limits;
+mod records;
 mod refresh;
 mod storage;
 mod support;

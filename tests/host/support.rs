@@ -17,7 +17,9 @@ use valetkey::error::Result;
 use valetkey::keys::Keys;
 use valetkey::limit::counter::Counters;
 use valetkey::limit::{Answer, Limiters, Question};
-use valetkey::ports::{Clock, Http, Millis, Page, Random, Request, Response, Signer, Storage, Store, Unanswered};
+use valetkey::ports::{
+    Clock, Http, Millis, Page, Random, Request, Response, Signer, Storage, Store, Unanswered, Usage,
+};
 
 pub const KEYS: &str = "k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 /// 2027-01-15T08:00:00Z
@@ -86,21 +88,60 @@ impl Store for MapStore {
     }
 }
 
+/// Values, when they are due, and the bytes of values that were loaded.
 #[derive(Default)]
-pub struct MapStorage(pub RefCell<BTreeMap<String, String>>);
+pub struct MapStorage(pub RefCell<BTreeMap<String, String>>, pub RefCell<BTreeMap<String, Millis>>, pub Cell<usize>);
+impl MapStorage {
+    fn ordered(&self, wanted: impl Fn(&str, Option<Millis>) -> bool) -> Vec<String> {
+        let dues = self.1.borrow();
+        let mut keys: Vec<_> = self.0.borrow().keys().map(|key| (dues.get(key).copied(), key.clone())).collect();
+        keys.retain(|(due, key)| wanted(key, *due));
+        keys.sort();
+        keys.into_iter().map(|(_, key)| key).collect()
+    }
+}
 impl Storage for MapStorage {
     fn get(&self, key: &str) -> Option<String> {
-        self.0.borrow().get(key).cloned()
+        let value = self.0.borrow().get(key).cloned();
+        self.2.set(self.2.get() + value.as_ref().map_or(0, String::len));
+        value
     }
     fn put(&self, key: &str, value: &str) {
         self.0.borrow_mut().insert(key.to_owned(), value.to_owned());
+        self.1.borrow_mut().remove(key);
+    }
+    fn put_until(&self, key: &str, value: &str, due_at: Millis) {
+        self.0.borrow_mut().insert(key.to_owned(), value.to_owned());
+        self.1.borrow_mut().insert(key.to_owned(), due_at);
     }
     fn delete(&self, key: &str) {
         self.0.borrow_mut().remove(key);
+        self.1.borrow_mut().remove(key);
     }
-    fn list(&self, prefix: &str) -> Vec<(String, String)> {
+    fn delete_below(&self, prefix: &str) {
+        self.keys(prefix).iter().for_each(|key| self.delete(key));
+    }
+    fn keys(&self, prefix: &str) -> Vec<String> {
+        self.ordered(|key, _| key.starts_with(prefix))
+    }
+    fn usage(&self, prefix: &str) -> Usage {
+        let sizes = self.sizes(prefix);
+        Usage { records: sizes.len() as u64, bytes: sizes.iter().map(|(_, bytes)| bytes).sum() }
+    }
+    fn sizes(&self, prefix: &str) -> Vec<(String, u64)> {
         let map = self.0.borrow();
-        map.iter().filter(|(key, _)| key.starts_with(prefix)).map(|(key, value)| (key.clone(), value.clone())).collect()
+        self.keys(prefix).into_iter().map(|key| (key.clone(), map[&key].len() as u64)).collect()
+    }
+    fn due(&self, by: Millis, most: u32) -> Vec<String> {
+        let mut due = self.ordered(|_, due| due.is_some_and(|at| at <= by));
+        due.truncate(most as usize);
+        due
+    }
+    fn next_due(&self) -> Option<Millis> {
+        self.1.borrow().values().min().copied()
+    }
+    fn last_due(&self) -> Option<Millis> {
+        self.1.borrow().values().max().copied()
     }
 }
 
