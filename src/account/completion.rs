@@ -100,7 +100,7 @@ impl Object {
         let ticket = ticket::issue(Purpose::Choice, &account.id, &self.world.keys, self.now(), &*self.world.random);
         let expires_at = self.now() + Purpose::Choice.lifetime();
         let choice = Choice { browser: browser.to_owned(), consented, options, expires_at };
-        self.put_until(&choice_key(&ticket), &choice, expires_at);
+        self.put_under_way("choice:", &choice_key(&ticket), &choice, expires_at);
         Reply::Choose { ticket }
     }
 

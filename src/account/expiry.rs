@@ -2,12 +2,26 @@
 
 use super::object::{Object, PENDING};
 use super::{Reason, Status};
+use crate::ports::Millis;
 use crate::timestamp;
+use serde::Serialize;
 
 /// Records forgotten at a time. More that are due wake the object again at once, so that each alarm is short.
 const AT_A_TIME: u32 = 500;
 
+/// Consents under way of one account, and choices: whoever has a link can begin one, and nobody has that many browsers.
+const MOST_UNDER_WAY: usize = 20;
+
 impl Object {
+    /// Stores what a browser began. When there are too many of its kind, the oldest goes.
+    pub(super) fn put_under_way<T: Serialize>(&self, prefix: &str, key: &str, value: &T, due_at: Millis) {
+        let others = self.storage.keys(prefix);
+        for surplus in others.iter().take((others.len() + 1).saturating_sub(MOST_UNDER_WAY)) {
+            self.storage.delete(surplus);
+        }
+        self.put_until(key, value, due_at);
+    }
+
     /// Forgets links, flows and idempotency keys that are over, and a consent nobody verified. Nothing is read for it.
     pub(super) fn forget_expired(&self) {
         let now = self.now();

@@ -50,9 +50,10 @@ impl Accounts for AccountObjects {
         let again = !matches!(
             command,
             Command::Finish { .. }
+                | Command::Start { .. }
+                | Command::Choose { .. }
                 | Command::Create { .. }
                 | Command::Verify { .. }
-                | Command::Claim { .. }
                 | Command::Disconnect
         );
         ask(&self.0, id.as_str(), &command, ACCOUNT_DEADLINE, again).await

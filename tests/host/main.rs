@@ -6,6 +6,8 @@ mod architecture;
 mod cases;
 mod connect;
 mod docs;
+mod idempotency;
+mod lifetimes;
 mod limits;
 mod records;
 mod refresh;

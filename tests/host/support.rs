@@ -13,7 +13,7 @@ use valetkey::account::AccountId;
 use valetkey::account::command::{Accounts, Command, Reply};
 use valetkey::account::object::{Object, World};
 use valetkey::app::{App, Background, Isolate, Settings};
-use valetkey::error::Result;
+use valetkey::error::{Error, Result};
 use valetkey::keys::Keys;
 use valetkey::limit::counter::Counters;
 use valetkey::limit::{Answer, Limiters, Question};
@@ -188,6 +188,8 @@ pub struct Objects {
     pub world: World,
     pub known: RefCell<HashMap<String, (Object, Rc<MapStorage>)>>,
     pub asked: Cell<u32>,
+    /// Whether objects do not answer what is to be kept.
+    pub deaf: Cell<bool>,
 }
 impl Objects {
     pub fn object(&self, id: &str) -> (Object, Rc<MapStorage>) {
@@ -205,6 +207,9 @@ impl Accounts for Objects {
         self.asked.set(self.asked.get() + 1);
         // Through JSON, as it travels.
         let text = serde_json::to_string(&command).unwrap();
+        if self.deaf.get() && matches!(command, Command::Settle { .. }) {
+            return Err(Error::internal("an object did not answer; try again"));
+        }
         let (object, _) = self.object(id.as_str());
         let outcome = object.handle(serde_json::from_str(&text).unwrap()).await;
         serde_json::from_str(&serde_json::to_string(&outcome).unwrap()).unwrap()
@@ -236,6 +241,23 @@ impl Background for Later {
     async fn sleep(&self, _time: Millis) {}
 }
 
+impl Later {
+    /// Runs something, and what it spawns beside it, as the platform does. What has not ended with it is left.
+    pub async fn beside<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        std::future::poll_fn(|context| {
+            let done = work.as_mut().poll(context);
+            if done.is_pending() {
+                let mut spawned = self.0.take();
+                spawned.retain_mut(|one| one.as_mut().poll(context).is_pending());
+                self.0.borrow_mut().extend(spawned);
+            }
+            done
+        })
+        .await
+    }
+}
+
 /// A whole deployment.
 pub struct Deployment {
     pub app: App,
@@ -263,7 +285,7 @@ pub fn deployment(answer: impl FnMut(&Request) -> std::result::Result<Response, 
         snapshots: snapshots.clone(),
         keys: keys.clone(),
     };
-    let objects = Rc::new(Objects { world, known: RefCell::default(), asked: Cell::new(0) });
+    let objects = Rc::new(Objects { world, known: RefCell::default(), asked: Cell::new(0), deaf: Cell::new(false) });
     let counters = Rc::new(AllCounters { clock: clock.clone(), scopes: RefCell::default(), asked: Cell::new(0) });
     let later = Rc::new(Later::default());
     let app = App {
