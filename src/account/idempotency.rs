@@ -150,5 +150,5 @@ fn place(hash: &str) -> String {
 }
 
 fn answer_at(hash: &str) -> String {
-    format!("{ANSWER}{hash}")
+    format!("answer:{hash}")
 }
