@@ -81,7 +81,9 @@ impl Table {
             let found: Vec<Value> = self.ask(query, Vec::new());
             if let Some(table) = found.first() {
                 if !table.value.contains("due_at") {
-                    ADD.into_iter().for_each(|step| self.run(step, Vec::new()));
+                    for step in ADD {
+                        self.run(step, Vec::new());
+                    }
                     self.run(INDEX, Vec::new());
                 }
                 self.made.set(true);
