@@ -19,7 +19,9 @@ impl Object {
         account.renewal = Renewal::default();
         self.storage.delete(PENDING);
         for prefix in ["link:", "flow:", "choice:"] {
-            self.storage.delete_below(prefix);
+            for (key, _) in self.storage.list(prefix) {
+                self.storage.delete(&key);
+            }
         }
         // Forgotten first: nobody gets the token any more while the provider is asked to revoke it.
         self.save(&mut account);

@@ -3,7 +3,7 @@
 
 use super::format::{ConnectorFile, ToolFile};
 use super::model::Tool;
-use super::schema;
+use super::{change, schema, together};
 use crate::code::Code;
 use crate::template;
 use serde::Deserialize;
@@ -225,13 +225,55 @@ pub fn tool(tool: &ToolFile, connector: &ConnectorFile, problems: &mut Problems)
             problems.add(&format!("`{name}`: pattern: {error}"));
         }
         sentence(&format!("`{name}`: description"), &param.description, problems);
+        for alias in &param.aliases {
+            let taken = tool.params.iter().any(|(other, also)| {
+                other == alias || other != name && also.aliases.iter().any(|theirs| theirs == alias)
+            });
+            if taken || alias == schema::CLEAR_FIELDS {
+                problems.add(&format!("`{name}`: the alias `{alias}` is taken"));
+            }
+        }
         if !param.template.is_empty() && !param.template.contains("{}") {
             problems.add(&format!("`{name}`: the template has no {{}}"));
         }
     }
+    nulls(tool, problems);
     overlaps(tool, problems);
-    for problem in schema::problems(&schema::input(tool, false)) {
+    together::check(tool, problems);
+    for problem in schema::problems(&schema::shape(tool, false)) {
         problems.add(&problem);
+    }
+}
+
+/// Null must be able to go out as null: not in an address, a header, a form or the middle of a text.
+fn nulls(tool: &ToolFile, problems: &mut Problems) {
+    if tool.params.contains_key(schema::CLEAR_FIELDS) {
+        problems.add(&format!("`{}` is the word of strict functions for what is emptied", schema::CLEAR_FIELDS));
+    }
+    for (name, param) in &tool.params {
+        if param.encode.as_deref() == Some("null_if_empty") && !param.nullable {
+            problems.add(&format!("`{name}`: null_if_empty needs nullable = true"));
+        }
+        if (param.null_as.is_some() || param.null_at.is_some()) && !param.nullable {
+            problems.add(&format!("`{name}`: null_as and null_at need nullable = true"));
+        }
+        if !param.nullable && param.kind != "scalar" {
+            continue;
+        }
+        let written = templates(tool)
+            .into_iter()
+            .any(|text| template::names(text).contains(&name.as_str()) && text != format!("{{{name}}}"));
+        let holds = change::carries(name, param, tool) && !written;
+        let in_form = matches!(tool.encoding.as_deref(), Some("form" | "form_data"));
+        let goes_out = param.null_as.is_some() || !in_form && (param.null_at.is_some() || holds);
+        if !goes_out {
+            problems.add(&format!(
+                "`{name}`: null goes out in a JSON body, in variables or as a whole value of `body`; elsewhere null_as says what does"
+            ));
+        }
+        if tool.before.iter().any(|step| step.when == *name) {
+            problems.add(&format!("`{name}`: a step that runs when it is given would run for null"));
+        }
     }
 }
 
@@ -291,6 +333,18 @@ pub fn templates(tool: &ToolFile) -> Vec<&str> {
     let values = tool.query.iter().chain(&tool.body).chain(tool.message.iter().map(|message| &message.parts));
     let values = values.chain(tool.before.iter().flat_map(|step| step.query.iter().chain(&step.body)));
     for value in values {
+        strings(value, &mut all);
+    }
+    all
+}
+
+/// The templates of what a tool's own request carries, apart from its address.
+pub fn contents(tool: &ToolFile) -> Vec<&str> {
+    let mut all = Vec::new();
+    if let Some(content) = &tool.content {
+        all.extend([&content.base64, &content.text].map(String::as_str));
+    }
+    for value in tool.body.iter().chain(tool.message.iter().map(|message| &message.parts)) {
         strings(value, &mut all);
     }
     all

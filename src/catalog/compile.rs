@@ -7,8 +7,9 @@ use super::format::{
 };
 use super::model::{
     Answer, Auth, BodyEncoding, Call, Choose, ClientAuth, Connector, Content, Credential, Effect, Encode, Errors,
-    FailedWhen, Field, Http, Jwt, Key, Limit, LimitScope, List, Lookup, Meaning, Message, Method, OAuth1, OAuth2, Page,
-    PageStyle, Pair, Param, Place, RetryAfter, RetryUnit, Revoke, RevokeAuth, Rule, Step, TokenResponse, Tool,
+    FailedWhen, Field, Group, GroupRule, Http, Jwt, Key, Limit, LimitScope, List, Lookup, Meaning, Message, Method,
+    OAuth1, OAuth2, Page, PageStyle, Pair, Param, Place, RetryAfter, RetryUnit, Revoke, RevokeAuth, Rule, Step,
+    TokenResponse, Tool,
 };
 use super::schema;
 use crate::template;
@@ -302,7 +303,6 @@ fn compile_oauth2(file: &OAuth2File, problems: &mut Problems) -> OAuth2 {
         ),
         authorize_params: pairs(&file.authorize_params),
         refresh_params: pairs(&file.refresh_params),
-        refresh_scopes: file.refresh_scopes,
         token_params: pairs(&file.token_params),
         assumed_lifetime: file.assumed_lifetime_seconds,
         rotates_refresh_token: file.rotates_refresh_token,
@@ -443,6 +443,8 @@ fn compile_tool(tool: &ToolFile, connector: &ConnectorFile, problems: &mut Probl
         scopes: texts(&tool.scopes),
         input_schema: text(&schema::input(tool, page.is_some()).to_string()),
         params: list(params),
+        groups: list(groups(tool)),
+        changes: list(super::change::changes(tool).into_iter().map(text).collect()),
         call: Call {
             method: request(&tool.request).0,
             url: request(&tool.request).1,
@@ -469,6 +471,19 @@ fn compile_tool(tool: &ToolFile, connector: &ConnectorFile, problems: &mut Probl
         costs: list(tool.costs.iter().map(|(name, cost)| (text(name), *cost)).collect()),
         timeout_ms: tool.timeout_seconds.map(|seconds| seconds * 1000),
     }
+}
+
+/// What a tool says of parameters that go together.
+fn groups(tool: &ToolFile) -> Vec<Group> {
+    let of = |rule: GroupRule| move |names: &Vec<String>| Group { rule, names: texts(names) };
+    let mut all: Vec<Group> = tool.one_of.iter().map(of(GroupRule::ExactlyOne)).collect();
+    all.extend(tool.any_of.iter().map(of(GroupRule::AtLeastOne)));
+    all.extend(tool.at_most_one.iter().map(of(GroupRule::AtMostOne)));
+    all.extend(tool.requires.iter().map(|(name, others)| Group {
+        rule: GroupRule::Needs,
+        names: list([name].into_iter().chain(others).map(|name| text(name)).collect()),
+    }));
+    all
 }
 
 fn encoding(given: Option<&str>, problems: &mut Problems) -> BodyEncoding {
@@ -505,12 +520,15 @@ fn compile_param(name: &str, param: &ParamFile, tool: &ToolFile, problems: &mut 
         each: text(&param.each),
         template: text(&param.template),
         escape: text(&param.escape),
+        double: text(&param.double),
+        null_as: json(param.null_as.as_ref()),
+        null_at: text(param.null_at.as_deref().unwrap_or_default()),
         default: json(param.default.as_ref()),
     }
 }
 
 /// In the URL → path; named by a template → there alone; GraphQL → variables; GET and DELETE → query; else body.
-fn usual_place(name: &str, param: &ParamFile, tool: &ToolFile) -> Place {
+pub(super) fn usual_place(name: &str, param: &ParamFile, tool: &ToolFile) -> Place {
     if template::names(&tool.request).contains(&name) {
         Place::InPath
     } else if param.at.is_none() && check::templates(tool).iter().any(|text| template::names(text).contains(&name)) {
@@ -551,6 +569,9 @@ fn cursor(page: &PageFile) -> Param {
         each: "",
         template: "",
         escape: "",
+        double: "",
+        null_as: "",
+        null_at: "",
         default: "",
     }
 }
@@ -647,5 +668,89 @@ thing_id = { type = "string", required = true, description = "Id of the thing." 
         );
         let (_, found) = problems("id = \"acme\"", TOOL, CASE);
         assert!(found[0].starts_with("connector.toml:1: missing field"), "{found:?}");
+    }
+
+    const UPDATE: &str = r#"
+[[tool]]
+name = "acme_update_thing"
+title = "Change a thing"
+description = "Change one thing by its id."
+docs = "https://acme.example/docs/things"
+request = "PATCH /things/{thing_id}"
+effect = "write"
+scopes = ["read"]
+[tool.params]
+thing_id = { type = "string", required = true, description = "Id of the thing." }
+name = { type = "string", description = "Its name." }
+due_on = { type = "string", nullable = true, description = "Its day." }
+due_at = { type = "string", description = "Its time." }
+quiet = { type = "boolean", modifier = true, description = "Whether nobody is told." }
+"#;
+
+    #[test]
+    fn an_update_knows_what_it_can_change() {
+        let case = CASE.replace("get", "update");
+        let changes = |tool: &str| problems(CONNECTOR, tool, &case).0.unwrap().tools[0].changes.0.to_vec();
+        assert_eq!(problems(CONNECTOR, UPDATE, &case).1, Vec::<String>::new());
+        assert_eq!(changes(UPDATE), ["name", "due_on", "due_at"]);
+        assert_eq!(changes(&UPDATE.replace("[tool.params]", "changes = []\n[tool.params]")), Vec::<&str>::new());
+        assert_eq!(
+            changes(&UPDATE.replace("[tool.params]", "body = { done = true }\n[tool.params]")),
+            Vec::<&str>::new()
+        );
+        assert_eq!(
+            changes(&UPDATE.replace(
+                "\"string\", description = \"Its name",
+                "\"string\", required = true, description = \"Its name"
+            )),
+            Vec::<&str>::new()
+        );
+    }
+
+    #[test]
+    fn nothing_that_is_given_is_lost_without_a_word() {
+        let with = |line: &str| UPDATE.replace("[tool.params]", &format!("{line}\n[tool.params]"));
+        let about = |from: &str, to: &str| UPDATE.replace(from, to);
+        let case = CASE.replace("get", "update");
+        for (tool, wanted) in [
+            (
+                about("Its time.", "Its time; this or due_on."),
+                "`due_at` says in words how it goes with `due_on`: say it as one_of",
+            ),
+            (about("Its time.", "Its time. Not with name."), "`due_at` says in words how it goes with `name`"),
+            (
+                about("description = \"Its name.\"", "at = \"/due_at\", description = \"Its name.\""),
+                "`name` and `due_at` go to one place",
+            ),
+            (with("body = { when = \"{due_at|name}\" }"), "`due_at` and `name` go to one place"),
+            (
+                with("one_of = [[\"due_on\", \"due_at\"]]\nbody = { when = \"{due_on|due_at}\" }"),
+                "go to one place, where the null of one would replace the other",
+            ),
+            (with("one_of = [[\"name\", \"nam\"]]"), "`nam` of a group is not a parameter"),
+            (with("one_of = [[\"name\"]]"), "a group names two parameters or more"),
+            (with("any_of = [[\"name\", \"thing_id\"]]"), "`thing_id` is required, so it is no choice of a group"),
+            (with("requires = { name = [\"dueon\"] }"), "`dueon` of a group is not a parameter"),
+            (with("changes = [\"nme\"]"), "`nme` of `changes` is not a parameter"),
+            (about("nullable = true", "nullable = true, in = \"header\""), "`due_on`: null goes out in a JSON body"),
+            (with("headers = { x = \"{due_on}\" }"), "`due_on`: null goes out in a JSON body"),
+            (about("nullable = true", "null_as = \"\""), "`due_on`: null_as and null_at need nullable = true"),
+            (about("nullable = true", "encode = \"null_if_empty\""), "`due_on`: null_if_empty needs nullable = true"),
+            (about("nullable = true", "aliases = [\"name\"]"), "`due_on`: the alias `name` is taken"),
+            (about("quiet =", "clear_fields ="), "`clear_fields` is the word of strict functions"),
+        ] {
+            let (_, found) = problems(CONNECTOR, &tool, &case);
+            assert!(found.iter().any(|problem| problem.contains(wanted)), "{wanted}\nis not in {found:#?}");
+        }
+        let grouped =
+            with("at_most_one = [[\"due_on\", \"due_at\"]]").replace("Its time.", "Its time; this or due_on.");
+        let (connector, found) = problems(CONNECTOR, &grouped, &case);
+        assert_eq!(found, Vec::<String>::new());
+        let schema: Value = serde_json::from_str(connector.unwrap().tools[0].input_schema).unwrap();
+        assert_eq!(schema["properties"]["due_on"]["type"], serde_json::json!(["string", "null"]));
+        let choice = UPDATE.replace("[tool.params]", "one_of = [[\"name\", \"due_at\"]]\n[tool.params]");
+        let schema: Value =
+            serde_json::from_str(problems(CONNECTOR, &choice, &case).0.unwrap().tools[0].input_schema).unwrap();
+        assert_eq!(schema["oneOf"][1]["required"], serde_json::json!(["due_at"]));
     }
 }

@@ -143,8 +143,6 @@ pub struct OAuth2File {
     #[serde(default)]
     pub refresh_params: Map<String>,
     #[serde(default)]
-    pub refresh_scopes: bool,
-    #[serde(default)]
     pub token_params: Map<String>,
     pub assumed_lifetime_seconds: Option<u32>,
     #[serde(default)]
@@ -357,6 +355,21 @@ pub struct ToolFile {
     #[serde(default)]
     pub costs: Map<u32>,
     pub timeout_seconds: Option<u32>,
+    /// Groups of parameters of which exactly one is given …
+    #[serde(default)]
+    pub one_of: Vec<Vec<String>>,
+    /// … at least one …
+    #[serde(default)]
+    pub any_of: Vec<Vec<String>>,
+    /// … or at most one.
+    #[serde(default)]
+    pub at_most_one: Vec<Vec<String>>,
+    /// What must be given beside a parameter, or beside a value of it (`state=3`).
+    #[serde(default)]
+    pub requires: Map<Vec<String>>,
+    /// For updates: what they can change, of which something must be given. Left out, it is derived; empty, the request
+    /// says all by itself.
+    pub changes: Option<Vec<String>>,
     // The request; the same fields as in a step. (`flatten` would switch off the check for unknown fields.)
     pub request: String,
     pub query: Option<Value>,
@@ -424,12 +437,23 @@ pub struct ContentFile {
 /// A parameter: a JSON Schema in short form, and where its value goes.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+#[allow(clippy::struct_excessive_bools, reason = "properties that have nothing to do with each other")]
 pub struct ParamFile {
     #[serde(rename = "type")]
     pub kind: String,
     pub description: String,
     #[serde(default)]
     pub required: bool,
+    /// Whether null is a value, which clears the field at the vendor.
+    #[serde(default)]
+    pub nullable: bool,
+    /// What goes out for null, where the vendor wants something else …
+    pub null_as: Option<Value>,
+    /// … and where it goes.
+    pub null_at: Option<String>,
+    /// Says how something is changed, and changes nothing by itself.
+    #[serde(default)]
+    pub modifier: bool,
     pub default: Option<Value>,
     #[serde(default, rename = "enum")]
     pub choices: Vec<Value>,
@@ -458,6 +482,8 @@ pub struct ParamFile {
     pub template: String,
     #[serde(default)]
     pub escape: String,
+    #[serde(default)]
+    pub double: String,
 }
 
 fn yes() -> bool {

@@ -6,6 +6,8 @@
 pub mod model;
 
 #[cfg(test)]
+mod change;
+#[cfg(test)]
 mod check;
 #[cfg(test)]
 mod compile;
@@ -13,6 +15,8 @@ mod compile;
 mod format;
 #[cfg(test)]
 mod schema;
+#[cfg(test)]
+mod together;
 
 #[allow(
     clippy::wildcard_imports,
@@ -23,8 +27,8 @@ mod schema;
 )]
 mod table {
     use super::model::{
-        Answer::*, BodyEncoding::*, ClientAuth::*, Effect::*, Encode::*, LimitScope::*, Meaning::*, Method::*,
-        PageStyle::*, Place::*, RetryUnit::*, RevokeAuth::*, *,
+        Answer::*, BodyEncoding::*, ClientAuth::*, Effect::*, Encode::*, GroupRule::*, LimitScope::*, Meaning::*,
+        Method::*, PageStyle::*, Place::*, RetryUnit::*, RevokeAuth::*, *,
     };
     include!(concat!(env!("OUT_DIR"), "/catalog.rs"));
 }

@@ -220,8 +220,6 @@ pub struct OAuth2 {
     pub authorize_params: List<Pair>,
     /// Further ones, unless the account has a refresh token that works.
     pub refresh_params: List<Pair>,
-    /// Whether the granted scopes are sent again with a refresh.
-    pub refresh_scopes: bool,
     /// Extra parameters of token requests.
     pub token_params: List<Pair>,
     /// Seconds an access token lives when the answer does not say; none means it does not expire.
@@ -502,6 +500,11 @@ pub struct Tool {
     pub input_schema: &'static str,
     /// Its parameters: where each goes.
     pub params: List<Param>,
+    /// What goes together, and what excludes what.
+    pub groups: List<Group>,
+    /// For an update: the parameters that change something, of which one must be given; empty for what is complete
+    /// without.
+    pub changes: List<&'static str>,
     /// The request that does it.
     pub call: Call,
     /// Requests made before, each to learn something for the next.
@@ -520,6 +523,29 @@ pub struct Tool {
     pub costs: List<(&'static str, u32)>,
     /// Milliseconds until this tool's request is given up; none means the connector's.
     pub timeout_ms: Option<u32>,
+}
+
+/// Parameters that have to do with each other.
+#[derive(Debug)]
+pub struct Group {
+    /// How.
+    pub rule: GroupRule,
+    /// Their names. For `Needs` the first is what needs the others; there, `name=value` is a parameter with this value,
+    /// and `a|b` is either.
+    pub names: List<&'static str>,
+}
+
+/// How parameters go together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupRule {
+    /// One of them, and no other.
+    ExactlyOne,
+    /// One of them, or several.
+    AtLeastOne,
+    /// None or one.
+    AtMostOne,
+    /// The first needs the others.
+    Needs,
 }
 
 /// What a tool does to the provider's data.
@@ -633,8 +659,14 @@ pub struct Param {
     pub each: &'static str,
     /// Text around the value, `{}` marks it; empty for none.
     pub template: &'static str,
-    /// Characters of the value that get a backslash inside the template.
+    /// Characters of the value that get a backslash.
     pub escape: &'static str,
+    /// Characters of the value that are written twice.
+    pub double: &'static str,
+    /// What goes out for null, JSON text; empty for null itself.
+    pub null_as: &'static str,
+    /// JSON Pointer in the body or the variables where null goes; empty for the value's own place.
+    pub null_at: &'static str,
     /// Value when absent, JSON text; empty for none.
     pub default: &'static str,
 }

@@ -10,6 +10,11 @@ use serde_json::{Value, json};
 
 /// A parameter's value as the provider wants it.
 pub fn encode(param: &Param, value: Value) -> Result<Value> {
+    // Null clears a field, and there is nothing of it to write in another way.
+    if value.is_null() {
+        let instead = (!param.null_as.is_empty()).then(|| serde_json::from_str(param.null_as).ok()).flatten();
+        return Ok(instead.unwrap_or_default());
+    }
     let value = mapped(param, value);
     let value = match param.encode {
         Encode::Plain | Encode::PathSegments => value,
@@ -31,7 +36,8 @@ pub fn encode(param: &Param, value: Value) -> Result<Value> {
         Encode::NullIfEmpty => Some(value).filter(|value| *value != json!("")).unwrap_or_default(),
     };
     let value = wrapped(param, value);
-    Ok(if param.template.is_empty() { value } else { Value::String(around(param, &text(&value))) })
+    let plain = param.template.is_empty() && param.escape.is_empty() && param.double.is_empty();
+    Ok(if plain { value } else { Value::String(around(param, &text(&value))) })
 }
 
 /// The provider's values for ours; what is not in the list stays.
@@ -60,9 +66,10 @@ fn joined(value: &Value, separator: &str) -> Value {
 
 fn parsed(param: &Param, value: Value) -> Result<Value> {
     match value {
-        Value::String(text) => {
-            serde_json::from_str(&text).map_err(|error| wrong(param, &format!("is not JSON: {error}")))
-        }
+        Value::String(text) => match super::coerce::unwrapped(&text) {
+            Some(inner) => Ok(inner),
+            None => serde_json::from_str(&text).map_err(|error| wrong(param, &format!("is not JSON: {error}"))),
+        },
         other => Ok(other),
     }
 }
@@ -103,9 +110,12 @@ fn around(param: &Param, value: &str) -> String {
         if param.escape.contains(c) {
             escaped.push('\\');
         }
+        if param.double.contains(c) {
+            escaped.push(c);
+        }
         escaped.push(c);
     }
-    param.template.replace("{}", &escaped)
+    if param.template.is_empty() { escaped } else { param.template.replace("{}", &escaped) }
 }
 
 #[cfg(test)]
@@ -124,6 +134,9 @@ mod tests {
             each: "",
             template: "",
             escape: "",
+            double: "",
+            null_as: "",
+            null_at: "",
             default: "",
         }
     }
@@ -143,5 +156,10 @@ mod tests {
         assert_eq!(encode(&each, json!(["a"])).unwrap(), json!([{ "email": "a" }]));
         let template = Param { template: "name contains '{}'", escape: "'\\", ..param(Encode::Plain) };
         assert_eq!(encode(&template, json!("it's")).unwrap(), json!("name contains 'it\\'s'"));
+        let doubled = Param { double: "'", ..param(Encode::Plain) };
+        assert_eq!(encode(&doubled, json!("Bryan's")).unwrap(), json!("Bryan''s"));
+        let null = Param { null_as: "\"\"", values: r#"{"null":1}"#, ..param(Encode::Csv) };
+        assert_eq!(encode(&null, json!(null)).unwrap(), json!(""));
+        assert_eq!(encode(&param(Encode::EpochSeconds), json!(null)).unwrap(), json!(null));
     }
 }

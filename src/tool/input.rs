@@ -3,6 +3,9 @@
 //! The schemas are ours and use a small part of JSON Schema, which the build enforces (`catalog::schema`); this is that
 //! part. A general validator would bring a regular-expression engine of 270 KB gzip along.
 
+use super::coerce::{self, Nulls};
+use super::dialect::{self, CLEAR_FIELDS};
+use super::together;
 use crate::catalog::Tool;
 use crate::code::Code;
 use crate::error::{Error, Problem, Result};
@@ -10,25 +13,34 @@ use crate::timestamp;
 use regex_lite::Regex;
 use serde_json::{Map, Value};
 
-/// The input with other names of parameters replaced and defaults filled in, or an error that lists every problem.
+/// The input with other names of parameters replaced, values read as what is wanted and defaults filled in, or an error that
+/// lists every problem.
 pub fn check(tool: &Tool, input: Value) -> Result<Map<String, Value>> {
     let refused = |problems: Vec<Problem>| {
-        let first =
-            problems.first().map(|problem| format!("{}: {}", problem.path, problem.message)).unwrap_or_default();
+        let first = problems.first().map(|first| {
+            if first.path.is_empty() { first.message.clone() } else { format!("{}: {}", first.path, first.message) }
+        });
         let more = if problems.len() > 1 { format!(" (and {} more)", problems.len() - 1) } else { String::new() };
+        let first = first.unwrap_or_default();
         Error::new(Code::InvalidToolInput, format!("the input of {} is not valid: {first}{more}", tool.name))
             .with(|details| details.problems = problems)
+    };
+    let input = match &input {
+        Value::String(text) => coerce::unwrapped(text).unwrap_or(input),
+        _ => input,
     };
     let mut fields = match input {
         Value::Object(fields) => fields,
         Value::Null => Map::new(),
         _ => return Err(refused(vec![Problem { path: String::new(), message: "must be an object".into() }])),
     };
+    let schema: Value =
+        serde_json::from_str(tool.input_schema).map_err(|_| Error::internal("a tool's schema is not JSON"))?;
+    let mut problems = Vec::new();
+    rename(tool, &mut fields, &mut problems);
     for param in tool.params.iter() {
-        for alias in param.aliases.iter() {
-            if let Some(value) = fields.remove(*alias) {
-                fields.entry(param.name).or_insert(value);
-            }
+        if let Some(value) = fields.get_mut(param.name) {
+            coerce::parameter(param, &schema["properties"][param.name], value);
         }
     }
     // Page numbers are numbers to some callers; a cursor is text.
@@ -36,18 +48,23 @@ pub fn check(tool: &Tool, input: Value) -> Result<Map<String, Value>> {
         let text = number.to_string();
         fields.insert("cursor".into(), Value::String(text));
     }
-    let schema: Value =
-        serde_json::from_str(tool.input_schema).map_err(|_| Error::internal("a tool's schema is not JSON"))?;
-    let mut problems = Vec::new();
+    let emptied = fields.remove(CLEAR_FIELDS);
+    let nulls = if emptied.is_some() { Nulls::LeftOut } else { Nulls::Meant };
     let mut input = Value::Object(fields);
-    tidy(&mut input, &schema);
+    coerce::coerce(&mut input, &schema, nulls);
+    if let Some(emptied) = emptied {
+        dialect::empty(&emptied, &schema, &mut input, &mut problems);
+    }
     walk(&input, &schema, "", &mut problems);
+    let Value::Object(mut fields) = input else { return Ok(Map::new()) };
+    problems.extend(together::problems(tool, &fields));
     if !problems.is_empty() {
         return Err(refused(problems));
     }
-    let Value::Object(mut fields) = input else { return Ok(Map::new()) };
+    let given = fields.clone();
     for param in tool.params.iter().filter(|param| !param.default.is_empty()) {
-        if !fields.contains_key(param.name)
+        if !given.contains_key(param.name)
+            && together::may_default(tool, param.name, &given)
             && let Ok(value) = serde_json::from_str(param.default)
         {
             fields.insert(param.name.to_owned(), value);
@@ -56,37 +73,42 @@ pub fn check(tool: &Tool, input: Value) -> Result<Map<String, Value>> {
     Ok(fields)
 }
 
-/// Language models write null for what they leave out, and JSON in a text where a schema of theirs cannot say "any object".
-fn tidy(value: &mut Value, schema: &Value) {
-    let kind = schema["type"].as_str().unwrap_or_default();
-    if let (Value::String(text), "object" | "array") = (&*value, kind)
-        && let Ok(parsed) = serde_json::from_str::<Value>(text)
-        && is_a(&parsed, kind)
-    {
-        *value = parsed;
-    }
-    match value {
-        Value::Object(fields) => {
-            let known = schema["properties"].as_object();
-            let closed = schema["additionalProperties"] == Value::Bool(false);
-            let is_known = |name: &str| known.is_some_and(|known| known.contains_key(name));
-            fields.retain(|name, value| !(value.is_null() && (closed || is_known(name))));
-            for (name, value) in fields {
-                if let Some(schema) = known.and_then(|known| known.get(name)) {
-                    tidy(value, schema);
-                }
+/// Gives parameters the names the tool knows them by.
+fn rename(tool: &Tool, fields: &mut Map<String, Value>, problems: &mut Vec<Problem>) {
+    for param in tool.params.iter() {
+        for alias in param.aliases.iter() {
+            let Some(value) = fields.remove(*alias) else { continue };
+            if fields.get(param.name).is_some_and(|given| *given != value) {
+                let message = format!("is another name of {}, which is given too with another value", param.name);
+                problems.push(Problem { path: format!("/{alias}"), message });
+            } else {
+                fields.insert(param.name.to_owned(), value);
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| tidy(item, &schema["items"])),
-        _ => {}
     }
+}
+
+/// The types a schema allows.
+pub fn kinds(schema: &Value) -> Vec<&str> {
+    match &schema["type"] {
+        Value::String(kind) => vec![kind.as_str()],
+        Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// What is wrong with a value.
+pub fn problems_of(value: &Value, schema: &Value) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    walk(value, schema, "", &mut problems);
+    problems
 }
 
 fn walk(value: &Value, schema: &Value, path: &str, problems: &mut Vec<Problem>) {
     let wrong = |message: String| Problem { path: path.to_owned(), message };
-    let kind = schema["type"].as_str().unwrap_or_default();
-    if !is_a(value, kind) {
-        problems.push(wrong(format!("must be {} {kind}, not {}", article(kind), name_of(value))));
+    let kinds = kinds(schema);
+    if !kinds.is_empty() && !kinds.iter().any(|kind| is_a(value, kind)) {
+        problems.push(wrong(format!("must be {}, not {}", wanted(&kinds), name_of(value))));
         return;
     }
     if let Some(choices) = schema["enum"].as_array()
@@ -97,6 +119,10 @@ fn walk(value: &Value, schema: &Value, path: &str, problems: &mut Vec<Problem>) 
     }
     match value {
         Value::Number(number) => {
+            if coerce::has_lost_digits(number) {
+                problems
+                    .push(wrong("is larger than can be kept exactly; where text is wanted, give it in quotes".into()));
+            }
             let number = number.as_f64().unwrap_or_default();
             let bound = |keyword: &str| schema[keyword].as_f64();
             if let Some(least) = bound("minimum").filter(|least| number < *least) {
@@ -140,16 +166,36 @@ fn check_object(fields: &Map<String, Value>, schema: &Value, path: &str, problem
             problems.push(Problem { path: format!("{path}/{name}"), message: "is required".into() });
         }
     }
+    let required = schema["required"].as_array();
+    let is_required = |name: &str| required.is_some_and(|names| names.iter().any(|known| known == name));
     for (name, value) in fields {
         let path = format!("{path}/{name}");
         match known.and_then(|known| known.get(name)) {
+            // To a language model null is nothing; to a vendor it may empty a field. Neither is guessed.
+            Some(schema) if value.is_null() && !kinds(schema).contains(&"null") && !is_required(name) => {
+                problems.push(Problem { path, message: "cannot be cleared by null here; leave it out".into() });
+            }
             Some(schema) => walk(value, schema, &path, problems),
             None if schema["additionalProperties"] == Value::Bool(false) => {
                 let names: Vec<_> = known.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
                 problems.push(Problem { path, message: format!("is not known here; there are {}", names.join(", ")) });
             }
-            None => {}
+            None => lost_digits(value, &path, problems),
         }
+    }
+}
+
+/// In an open object no type is known, but a number that was altered when it was read is told all the same.
+fn lost_digits(value: &Value, path: &str, problems: &mut Vec<Problem>) {
+    match value {
+        Value::Object(fields) => {
+            fields.iter().for_each(|(name, value)| lost_digits(value, &format!("{path}/{name}"), problems));
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(at, item)| lost_digits(item, &format!("{path}/{at}"), problems));
+        }
+        Value::Number(_) => walk(value, &Value::Null, path, problems),
+        _ => {}
     }
 }
 
@@ -163,7 +209,8 @@ fn length(length: usize, suffix: &str, what: &str, schema: &Value, path: &str, p
     }
 }
 
-fn is_a(value: &Value, kind: &str) -> bool {
+/// Whether a value is of a type.
+pub fn is_a(value: &Value, kind: &str) -> bool {
     match kind {
         "string" => value.is_string(),
         "boolean" => value.is_boolean(),
@@ -172,6 +219,7 @@ fn is_a(value: &Value, kind: &str) -> bool {
         "integer" => value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|number| number.fract() == 0.0),
         "array" => value.is_array(),
         "object" => value.is_object(),
+        "null" => value.is_null(),
         _ => true,
     }
 }
@@ -187,8 +235,20 @@ fn name_of(value: &Value) -> &'static str {
     }
 }
 
-fn article(kind: &str) -> &'static str {
-    if kind.starts_with(['a', 'i', 'o']) { "an" } else { "a" }
+/// The types in words: a string, a number or null.
+fn wanted(kinds: &[&str]) -> String {
+    let word = |kind: &&str| match *kind {
+        "null" => "null".to_owned(),
+        "array" => "an array, e.g. [\"a\", \"b\"]".to_owned(),
+        kind if kind.starts_with(['i', 'o']) => format!("an {kind}"),
+        kind => format!("a {kind}"),
+    };
+    let words: Vec<_> = kinds.iter().map(word).collect();
+    match words.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, before)) => format!("{} or {last}", before.join(", ")),
+        None => String::new(),
+    }
 }
 
 /// An example of the format, when the text does not have it.
@@ -201,9 +261,11 @@ fn wanted_instead(text: &str, format: &str) -> Option<&'static str> {
                 || timestamp::parse(&format!("2000-01-01T{text}")).is_some(),
             "08:00:00",
         ),
-        "email" => {
-            (text.split_once('@').is_some_and(|(name, host)| !name.is_empty() && host.contains('.')), "jo@example.com")
-        }
+        "email" => (
+            text.split_once('@')
+                .is_some_and(|(name, host)| !name.is_empty() && host.contains('.') && !host.contains([',', '@', ';'])),
+            "jo@example.com",
+        ),
         "uri" => (url::Url::parse(text).is_ok(), "https://example.com"),
         "uuid" => (
             text.len() == 36 && text.split('-').map(str::len).eq([8, 4, 4, 4, 12]),
@@ -222,9 +284,7 @@ mod tests {
     use serde_json::json;
 
     fn problems(value: &Value, schema: &Value) -> Vec<String> {
-        let mut problems = Vec::new();
-        walk(value, schema, "", &mut problems);
-        problems.into_iter().map(|problem| format!("{} {}", problem.path, problem.message)).collect()
+        problems_of(value, schema).into_iter().map(|problem| format!("{} {}", problem.path, problem.message)).collect()
     }
 
     #[test]
@@ -247,10 +307,33 @@ mod tests {
                 "/toe is not known here; there are to, n, list, when, p",
             ]
         );
-        let mut loose = json!({ "to": "x", "n": null, "list": "[\"a\"]", "new": null });
-        tidy(&mut loose, &schema);
+        let mut loose = json!({ "to": "x", "list": "[\"a\"]" });
+        coerce::coerce(&mut loose, &schema, Nulls::Meant);
         assert_eq!(loose, json!({ "to": "x", "list": ["a"] }));
         assert!(problems(&json!({ "to": "x", "n": 3.0 }), &schema).is_empty());
         assert_eq!(problems(&json!({ "to": 1 }), &schema), ["/to must be a string, not a number"]);
+    }
+
+    #[test]
+    fn null_is_a_value_or_a_mistake_and_never_nothing() {
+        let schema = json!({ "type": "object", "required": ["to"], "additionalProperties": false, "properties": {
+            "to": { "type": "string" }, "n": { "type": "integer" }, "due": { "type": ["string", "null"], "format": "date" },
+            "cells": { "type": "array", "items": { "type": ["string", "number", "boolean", "null"] } } } });
+        let mut value = json!({ "to": null, "n": null, "due": null, "cells": [1, null, {}], "toe": null });
+        coerce::coerce(&mut value, &schema, Nulls::Meant);
+        assert_eq!(
+            problems(&value, &schema),
+            [
+                "/to must be a string, not null",
+                "/n cannot be cleared by null here; leave it out",
+                "/cells/2 must be a string, a number, a boolean or null, not an object",
+                "/toe is not known here; there are to, n, due, cells",
+            ]
+        );
+        let mut strict = json!({ "to": "x", "n": null, "due": null, "cells": [null] });
+        coerce::coerce(&mut strict, &schema, Nulls::LeftOut);
+        assert_eq!(strict, json!({ "to": "x", "cells": [null] }));
+        let large = json!({ "open": 123_456_789_012_345_678_901_234_567_890_f64 });
+        assert_eq!(problems(&large, &json!({ "type": "object" })).len(), 1);
     }
 }

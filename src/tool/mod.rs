@@ -1,6 +1,7 @@
 //! Calling a tool: input → request → answer → result or error. Everything but [`execute`] is pure.
 
 mod adf;
+pub mod coerce;
 pub mod dialect;
 pub mod encode;
 pub mod execute;
@@ -10,3 +11,4 @@ pub mod multipart;
 pub mod page;
 pub mod request;
 pub mod response;
+pub mod together;

@@ -51,6 +51,8 @@ impl Values<'_> {
         }
         let value = self.input.get(name)?.clone();
         match tool.params.iter().find(|param| param.name == name) {
+            // Its null has a place of its own, and none where its value would be.
+            Some(param) if value.is_null() && !param.null_at.is_empty() => None,
             // An input that cannot be encoded was refused when it was checked for the request itself.
             Some(param) => encode::encode(param, value).ok(),
             None => Some(value),
@@ -63,7 +65,13 @@ pub fn build(tool: &Tool, values: &Values<'_>) -> Result<Request> {
     let mut parts = Parts::default();
     for param in tool.params.iter() {
         let Some(value) = values.input.get(param.name) else { continue };
+        let null_at = if value.is_null() { param.null_at } else { "" };
         let value = encode::encode(param, value.clone())?;
+        if !null_at.is_empty() {
+            let root = if tool.call.graphql.is_empty() { &mut parts.body } else { &mut parts.variables };
+            json::place(root, null_at, value);
+            continue;
+        }
         match param.place {
             Place::InQuery => parts.query(param.at, &value),
             Place::InBody => json::place(&mut parts.body, param.at, value),
@@ -240,6 +248,7 @@ fn write_body(call: &Call, tool: &Tool, values: &Values<'_>, mut body: Value, re
             let (kind, text) = multipart::related(&body, &bytes);
             set(request, &kind, text);
         }
+        (BodyEncoding::FormDataBody, None) if call.content.is_some() => return Err(nothing_to_send(tool)),
         (BodyEncoding::FormDataBody, bytes) => {
             let (kind, text) = multipart::form_data(&fields(&body), bytes.as_ref());
             set(request, &kind, text);

@@ -38,7 +38,8 @@ function* inside(schema, at = "") {
 const depth = (schema) => 1 + Math.max(0, ...Object.values(schema.properties ?? {}).map(depth), ...(schema.items ? [depth(schema.items)] : []));
 
 test("every input schema compiles in ajv's strict mode, and its defaults fit it", async () => {
-  const ajv = addFormats(new Ajv({ strict: true, allErrors: true }));
+  // A cell is text, a number, a boolean or null: the one place where several types are meant.
+  const ajv = addFormats(new Ajv({ strict: true, allErrors: true, allowUnionTypes: true }));
   for (const { definition: { name, description, input_schema: schema } } of await all()) {
     assert.match(name, /^[a-zA-Z0-9_-]{1,64}$/);
     assert.ok(description.length >= 20 && description.length <= 240, name);
@@ -78,23 +79,28 @@ test("OpenAI takes every tool as a strict function", async () => {
 
 // https://docs.claude.com/en/docs/agents-and-tools/tool-use/implement-tool-use
 test("Anthropic takes every tool", async () => {
-  const ajv = addFormats(new Ajv({ strict: true }));
+  const ajv = addFormats(new Ajv({ strict: true, allowUnionTypes: true }));
   for (const tool of await all("anthropic")) {
     assert.deepEqual(Object.keys(tool), ["name", "description", "input_schema"]);
     assert.match(tool.name, /^[a-zA-Z0-9_-]{1,64}$/);
     assert.equal(tool.input_schema.type, "object");
+    for (const keyword of ["oneOf", "anyOf", "allOf", "not"]) assert.ok(!(keyword in tool.input_schema), `${tool.name}: ${keyword}`);
     ajv.compile(tool.input_schema);
   }
 });
 
 // https://ai.google.dev/api/caching#FunctionDeclaration and #Schema
 test("Gemini takes every tool as a function declaration", async () => {
-  const allowed = new Set(["type", "format", "description", "nullable", "enum", "maxItems", "minItems", "properties", "required", "minLength", "maxLength", "pattern", "items", "minimum", "maximum"]);
+  const allowed = new Set(["type", "format", "description", "nullable", "anyOf", "enum", "maxItems", "minItems", "properties", "required", "minLength", "maxLength", "pattern", "items", "minimum", "maximum"]);
   for (const { name, parameters } of await all("gemini")) {
     assert.match(name, /^[a-zA-Z_][a-zA-Z0-9_.-]{0,63}$/);
     for (const [at, schema] of inside(parameters)) {
       for (const keyword of Object.keys(schema)) assert.ok(allowed.has(keyword), `${name}${at}: ${keyword}`);
-      assert.ok(["string", "integer", "number", "boolean", "array", "object"].includes(schema.type), `${name}${at}`);
+      // Branches are of one type each, and beside them nothing may stand.
+      if (schema.anyOf) assert.deepEqual(Object.keys(schema), ["anyOf"], `${name}${at}`);
+      for (const branch of schema.anyOf ?? [schema]) {
+        assert.ok(["string", "integer", "number", "boolean", "array", "object"].includes(branch.type), `${name}${at}`);
+      }
       if (schema.enum) assert.ok(schema.type === "string" && schema.enum.every((choice) => typeof choice === "string" && choice !== ""), `${name}${at}: enum`);
       if (schema.format) assert.equal(`${schema.type} ${schema.format}`, "string date-time", `${name}${at}`);
       if (schema.type === "array") assert.ok(schema.items, `${name}${at}: an array needs items`);
