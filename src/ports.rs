@@ -167,13 +167,39 @@ pub trait Store {
 }
 
 /// The own storage of one Durable Object. Synchronous: what stands between two awaits happens as a whole.
+///
+/// A record either stays until it is deleted, or is due at a time that storage knows beside it: so nobody reads a value to
+/// learn when it ends, and an object full of large values can still count them, wake up and forget them.
 pub trait Storage {
     /// The value of a key.
     fn get(&self, key: &str) -> Option<String>;
-    /// Sets a key.
+    /// Sets a key that stays.
     fn put(&self, key: &str, value: &str);
+    /// Sets a key that is due at a time. It stays readable until somebody who asks for [`Storage::due`] deletes it.
+    fn put_until(&self, key: &str, value: &str, due_at: Millis);
     /// Forgets a key.
     fn delete(&self, key: &str);
-    /// Keys and values below a prefix.
-    fn list(&self, prefix: &str) -> Vec<(String, String)>;
+    /// Forgets all keys below a prefix.
+    fn delete_below(&self, prefix: &str);
+    /// The keys below a prefix, what is due first before the others. Values are not loaded.
+    fn keys(&self, prefix: &str) -> Vec<String>;
+    /// How much stands below a prefix. Values are not loaded.
+    fn usage(&self, prefix: &str) -> Usage;
+    /// The same, key by key with the bytes of each value, what is due first before the others.
+    fn sizes(&self, prefix: &str) -> Vec<(String, u64)>;
+    /// The first so many keys that are due by a time, the longest overdue first. Values are not loaded.
+    fn due(&self, by: Millis, most: u32) -> Vec<String>;
+    /// When the first record is due.
+    fn next_due(&self) -> Option<Millis>;
+    /// When the last one is.
+    fn last_due(&self) -> Option<Millis>;
+}
+
+/// Records below a prefix.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// How many.
+    pub records: u64,
+    /// The bytes of their values.
+    pub bytes: u64,
 }

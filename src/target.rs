@@ -3,7 +3,7 @@
 
 use crate::address;
 use crate::catalog::Connector;
-use crate::catalog::model::{Credential, List};
+use crate::catalog::model::{Auth, Credential, List};
 use crate::code::Code;
 use crate::connection::Connection;
 use crate::error::{Error, Result};
@@ -42,6 +42,16 @@ pub struct Target<'a> {
     pub variables: &'a Variables,
 }
 
+impl Auth {
+    /// Whether a value has the form that an account variable must have.
+    pub fn fits(&self, name: &str, value: &str) -> bool {
+        let field = self.fields.iter().find(|field| field.name == name);
+        let pattern = self.patterns.iter().find(|(known, _)| *known == name).map(|(_, pattern)| *pattern);
+        let pattern = pattern.or_else(|| field.map(|field| field.pattern)).filter(|pattern| !pattern.is_empty());
+        pattern.is_none_or(|pattern| Regex::new(pattern).is_ok_and(|regex| regex.is_match(value)))
+    }
+}
+
 impl Target<'_> {
     /// A variable by its name in templates, `account.cloud_id`, if it has the form it must have: the account's own, else
     /// the connection's, else what the field is when nobody says.
@@ -52,11 +62,7 @@ impl Target<'_> {
         let usual = || field.map(|field| field.default).filter(|default| !default.is_empty());
         let given = self.variables.get(name).or_else(|| self.connection.fields.get(name)).map(String::as_str);
         let value = given.or_else(usual)?;
-        let pattern = auth.patterns.iter().find(|(known, _)| *known == name).map(|(_, pattern)| *pattern);
-        match pattern.or_else(|| field.map(|field| field.pattern)).filter(|pattern| !pattern.is_empty()) {
-            Some(pattern) => Regex::new(pattern).is_ok_and(|regex| regex.is_match(value)).then(|| value.to_owned()),
-            None => Some(value.to_owned()),
-        }
+        auth.fits(name, value).then(|| value.to_owned())
     }
 
     /// What a header may hold beside the token: account variables, the client's id, the operator's secret fields.

@@ -34,7 +34,10 @@ pub fn format(at: Millis) -> String {
 /// Reads RFC 3339, to the millisecond. `None` for anything else and for times before 1970.
 pub fn parse(text: &str) -> Option<Millis> {
     let bytes = text.as_bytes();
-    let number = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok().filter(|n| *n >= 0);
+    let number = |from: usize, to: usize| {
+        let digits = text.get(from..to)?;
+        digits.parse::<i64>().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()))
+    };
     let marks = [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')];
     if bytes.len() < 20
         || !text.is_ascii()
@@ -45,7 +48,10 @@ pub fn parse(text: &str) -> Option<Millis> {
     }
     let (month, day, hour, minute, second) =
         (number(5, 7)?, number(8, 10)?, number(11, 13)?, number(14, 16)?, number(17, 19)?);
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+    let year = number(0, 4)?;
+    // The thirty-first of April is no day, and neither is the twenty-ninth of February in most years.
+    let is_day = (1..=12).contains(&month) && day >= 1 && date(days(year, month, day)) == (year, month, day);
+    if !is_day || hour > 23 || minute > 59 || second > 60 {
         return None;
     }
     let mut rest = &text[19..];
@@ -58,12 +64,17 @@ pub fn parse(text: &str) -> Option<Millis> {
     let offset = match rest.as_bytes() {
         [b'Z' | b'z'] => 0,
         [sign @ (b'+' | b'-'), _, _, b':', _, _] => {
-            let minutes = rest[1..3].parse::<i64>().ok()? * 60 + rest[4..6].parse::<i64>().ok()?;
+            let two = |digits: &str| digits.parse::<u8>().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()));
+            let (hours, minutes) = (i64::from(two(&rest[1..3])?), i64::from(two(&rest[4..6])?));
+            if hours > 23 || minutes > 59 {
+                return None;
+            }
+            let minutes = hours * 60 + minutes;
             if *sign == b'+' { minutes } else { -minutes }
         }
         _ => return None,
     };
-    let seconds = days(number(0, 4)?, month, day) * 86_400 + hour * 3600 + (minute - offset) * 60 + second;
+    let seconds = days(year, month, day) * 86_400 + hour * 3600 + (minute - offset) * 60 + second;
     u64::try_from(seconds * 1000 + millis).ok()
 }
 
@@ -87,7 +98,21 @@ mod tests {
         }
         assert_eq!(parse("2026-11-23T18:49:01.5+02:00"), parse("2026-11-23T16:49:01.500Z"));
         assert_eq!(parse_http("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777_000));
-        for wrong in ["", "2026-11-23", "2026-13-23T00:00:00Z", "2026-11-23T00:00:00", "2026-11-23T00:00:00+0200"] {
+        for wrong in [
+            "",
+            "2026-11-23",
+            "2026-13-23T00:00:00Z",
+            "2026-11-23T00:00:00",
+            "2026-11-23T00:00:00+0200",
+            "2026-11-23T00:00:00+99:00",
+            "2026-11-23T00:00:00+-2:00",
+            "2027-02-29T00:00:00Z",
+            "2027-02-30T00:00:00Z",
+            "2100-02-29T00:00:00Z",
+            "2026-04-31T00:00:00Z",
+            "2026-11-00T00:00:00Z",
+            "2026-11-23T00:+1:00Z",
+        ] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
     }

@@ -106,10 +106,10 @@ pub enum Command {
     Nudge,
     /// Revoke and forget.
     Disconnect,
-    /// Claim an idempotency key.
-    Claim { key: String, request: String },
-    /// Keep what an idempotency key led to; none gives the key free again.
-    Settle { key: String, answer: Option<Value> },
+    /// Claim an idempotency key for an execution.
+    Claim { key: String, request: String, by: String },
+    /// Keep what an idempotency key led to; none gives the key free again. Only the execution that has the claim can.
+    Settle { key: String, by: String, answer: Option<Value> },
 }
 
 /// An account's answer.

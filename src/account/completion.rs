@@ -37,12 +37,12 @@ struct Choice {
 
 /// What was consented to and waits for the operator's word.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Pending {
+struct Pending {
     ticket: String,
     tokens: Tokens,
     scopes: Vec<String>,
     variables: Variables,
-    pub(super) expires_at: Millis,
+    expires_at: Millis,
 }
 
 fn choice_key(ticket: &str) -> String {
@@ -99,7 +99,8 @@ impl Object {
     fn ask_which(&self, account: &Account, consented: Consented, options: Vec<Candidate>, browser: &str) -> Reply {
         let ticket = ticket::issue(Purpose::Choice, &account.id, &self.world.keys, self.now(), &*self.world.random);
         let expires_at = self.now() + Purpose::Choice.lifetime();
-        self.put(&choice_key(&ticket), &Choice { browser: browser.to_owned(), consented, options, expires_at });
+        let choice = Choice { browser: browser.to_owned(), consented, options, expires_at };
+        self.put_under_way("choice:", &choice_key(&ticket), &choice, expires_at);
         Reply::Choose { ticket }
     }
 
@@ -149,9 +150,7 @@ impl Object {
         account.connected_at = Some(self.now());
         account.last_used_at = Some(self.now());
         account.links_from = self.now();
-        for (key, _) in self.storage.list("link:") {
-            self.storage.delete(&key);
-        }
+        self.storage.delete_below("link:");
         self.save(account);
     }
 
@@ -167,7 +166,7 @@ impl Object {
             ticket::issue(Purpose::Verification, &account.id, &self.world.keys, self.now(), &*self.world.random);
         let expires_at = self.now() + Purpose::Verification.lifetime();
         let pending = Pending { ticket: digest::hash(&ticket), tokens, scopes, variables, expires_at };
-        self.put(PENDING, &pending);
+        self.put_until(PENDING, &pending, expires_at);
         // An account that works goes on working with what it has until the new consent is confirmed.
         if account.status != Status::Active {
             account.status = Status::PendingVerification;

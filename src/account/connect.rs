@@ -102,7 +102,7 @@ impl Object {
             variables,
             expires_at: self.now() + Purpose::State.lifetime(),
         };
-        self.put(&flow_key(&state), &flow);
+        self.put_under_way("flow:", &flow_key(&state), &flow, flow.expires_at);
         Ok(Reply::Go { url })
     }
 

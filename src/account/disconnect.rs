@@ -19,9 +19,7 @@ impl Object {
         account.renewal = Renewal::default();
         self.storage.delete(PENDING);
         for prefix in ["link:", "flow:", "choice:"] {
-            for (key, _) in self.storage.list(prefix) {
-                self.storage.delete(&key);
-            }
+            self.storage.delete_below(prefix);
         }
         // Forgotten first: nobody gets the token any more while the provider is asked to revoke it.
         self.save(&mut account);

@@ -1,44 +1,44 @@
 //! What an account forgets when its time is over: links, consents under way, idempotency keys, consents nobody verified.
 
-use super::completion::Pending;
 use super::object::{Object, PENDING};
 use super::{Reason, Status};
 use crate::ports::Millis;
 use crate::timestamp;
-use serde_json::Value;
+use serde::Serialize;
 
-/// The records that end by themselves.
-const TIMED: [&str; 4] = ["link:", "flow:", "choice:", "idempotency:"];
+/// Records forgotten at a time. More that are due wake the object again at once, so that each alarm is short.
+const AT_A_TIME: u32 = 500;
+
+/// Consents under way of one account, and choices: whoever has a link can begin one, and nobody has that many browsers.
+const MOST_UNDER_WAY: usize = 20;
 
 impl Object {
-    /// Forgets links, flows and idempotency keys that are over, and a consent nobody verified.
+    /// Stores what a browser began. When there are too many of its kind, the oldest goes.
+    pub(super) fn put_under_way<T: Serialize>(&self, prefix: &str, key: &str, value: &T, due_at: Millis) {
+        let others = self.storage.keys(prefix);
+        for surplus in others.iter().take((others.len() + 1).saturating_sub(MOST_UNDER_WAY)) {
+            self.storage.delete(surplus);
+        }
+        self.put_until(key, value, due_at);
+    }
+
+    /// Forgets links, flows and idempotency keys that are over, and a consent nobody verified. Nothing is read for it.
     pub(super) fn forget_expired(&self) {
         let now = self.now();
-        for prefix in TIMED {
-            for (key, value) in self.storage.list(prefix) {
-                if expiry(&value).is_none_or(|at| now >= at) {
-                    self.storage.delete(&key);
-                }
-            }
-        }
-        if self.get::<Pending>(PENDING).is_some_and(|pending| now >= pending.expires_at) {
-            self.storage.delete(PENDING);
-            self.note("verification_expired", Some(timestamp::format(now)));
-            if let Some(mut account) = self.find().filter(|account| account.status == Status::PendingVerification) {
-                account.status = Status::PendingAuth;
-                account.status_reason = Reason::VerificationExpired;
-                self.save(&mut account);
+        for key in self.storage.due(now, AT_A_TIME) {
+            self.storage.delete(&key);
+            if key == PENDING {
+                self.verification_expired();
             }
         }
     }
 
-    pub(super) fn next_expiry(&self) -> Option<Millis> {
-        let listed = TIMED.into_iter().flat_map(|prefix| self.storage.list(prefix));
-        let pending = self.storage.get(PENDING).into_iter();
-        listed.map(|(_, value)| value).chain(pending).filter_map(|value| expiry(&value)).min()
+    fn verification_expired(&self) {
+        self.note("verification_expired", Some(timestamp::format(self.now())));
+        if let Some(mut account) = self.find().filter(|account| account.status == Status::PendingVerification) {
+            account.status = Status::PendingAuth;
+            account.status_reason = Reason::VerificationExpired;
+            self.save(&mut account);
+        }
     }
-}
-
-fn expiry(record: &str) -> Option<Millis> {
-    serde_json::from_str::<Value>(record).ok()?.get("expires_at")?.as_u64()
 }

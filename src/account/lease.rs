@@ -4,11 +4,16 @@ use super::command::Reply;
 use super::object::Object;
 use super::snapshot::Snapshot;
 use super::{Account, Reason, Status, reauthorization_required};
-use crate::error::{Error, Result};
+use crate::code::Code;
+use crate::error::{Error, Origin, Result};
 use crate::ports::Millis;
 
 /// A token that was renewed less than this ago is not renewed again because the provider refuses it.
 const RENEWED_JUST_NOW: Millis = 10_000;
+/// So many fresh tokens refused one after the other are not a matter of waiting.
+const REFUSED_IN_A_ROW: u32 = 3;
+/// A forced renewal this long after another has nothing to do with it.
+const IN_A_ROW: Millis = 10 * 60_000;
 
 impl Object {
     /// A snapshot with a token that is fresh for `for_at_least` where the provider's lifetimes allow, after renewing if
@@ -24,10 +29,14 @@ impl Object {
         if rejected && account.tokens.as_ref().is_some_and(|tokens| tokens.refresh.is_none()) {
             return Err(self.expire(account, Reason::AccessTokenRejected).await);
         }
-        let renewed_just_now = account.renewal.renewed_at.is_some_and(|at| self.now() < at + RENEWED_JUST_NOW);
-        if rejected && renewed_just_now {
-            return Err(reauthorization_required(&account));
+        let since = account.renewal.renewed_at.map(|at| self.now().saturating_sub(at));
+        if let Some(since) = since.filter(|since| rejected && *since < RENEWED_JUST_NOW) {
+            if account.renewal.forced >= REFUSED_IN_A_ROW {
+                return Err(self.with_link(&account, reauthorization_required(&account)));
+            }
+            return Err(not_yet_known(&account, RENEWED_JUST_NOW - since));
         }
+        let before = if since.is_some_and(|since| since < IN_A_ROW) { account.renewal.forced } else { 0 };
         let needed = needed_until(&account, self.now(), for_at_least);
         if (rejected || !Snapshot::of(&account).is_fresh(needed))
             && let Err(error) = self.renew().await
@@ -39,6 +48,9 @@ impl Object {
             }
         }
         let mut account = self.usable()?;
+        if rejected {
+            account.renewal.forced = before + 1;
+        }
         account.last_used_at = Some(self.now());
         self.reseal(&mut account)?;
         let unpublished = account.unpublished;
@@ -109,6 +121,17 @@ impl Object {
         let snapshot = Box::new(Snapshot::of(&account));
         Ok(Reply::Tokens { snapshot, refresh_token, variables: account.variables })
     }
+}
+
+/// The failure for a token that the provider gave a moment ago and refuses: it may not have told all its servers yet.
+fn not_yet_known(account: &Account, wait: Millis) -> Error {
+    let message =
+        "the provider refuses a token that it gave a moment ago; it may take a moment until all of it knows the token";
+    Error::new(Code::ProviderUnavailable, message).of(&account.connector).with(|details| {
+        details.origin = Origin::Provider;
+        details.retryable = Some(true);
+        details.retry_after = Some(wait.div_ceil(1000));
+    })
 }
 
 /// Until when the token must be fresh. A minute is not asked of tokens that live for less than two.

@@ -24,7 +24,7 @@ pub(super) struct Link {
 }
 
 /// More links than this with something of their own are not kept at a time.
-const MANY_LINKS: usize = 50;
+const MANY_LINKS: u64 = 50;
 
 /// Where the operator verified this user the last time.
 fn known_verify(account: &Account) -> Option<Verify> {
@@ -64,7 +64,7 @@ impl Object {
     /// A link for the user of an account that exists, asking for more scopes if given.
     pub(super) fn relink(&self, more_scopes: &[String]) -> Result<Reply> {
         let account = self.load()?;
-        let crowded = self.storage.list("link:").len() >= MANY_LINKS;
+        let crowded = self.storage.usage("link:").records >= MANY_LINKS;
         if more_scopes.is_empty() || crowded {
             let (ticket, expires_at) = self.ticket(&account);
             return Ok(Reply::Link { ticket, expires_at });
@@ -87,7 +87,7 @@ impl Object {
         fields: Variables,
     ) -> (String, Millis) {
         let (ticket, expires_at) = self.ticket(account);
-        self.put(&link_key(&ticket), &Link { verify, more_scopes, fields, expires_at });
+        self.put_until(&link_key(&ticket), &Link { verify, more_scopes, fields, expires_at }, expires_at);
         (ticket, expires_at)
     }
 

@@ -220,6 +220,9 @@ pub struct Tokens {
     pub expires_at: Option<Millis>,
 }
 
+/// Tokens that live for less than this are not renewed in the background.
+const SHORTEST_PLANNED: Millis = 60_000;
+
 impl Tokens {
     fn lifetime(&self) -> Option<Millis> {
         self.expires_at.map(|at| at.saturating_sub(self.obtained_at))
@@ -231,9 +234,11 @@ impl Tokens {
         Some(self.expires_at? - (self.lifetime()? / 10).min(30_000))
     }
 
-    /// From when on it is renewed in the background: a fifth of its life, at most five minutes, before its end.
+    /// From when on it is renewed in the background: a fifth of its life, at most five minutes, before its end. A token that
+    /// lives for less than a minute is renewed when it is needed and not before: nothing else would be done.
     pub fn renew_at(&self) -> Option<Millis> {
-        Some(self.expires_at? - (self.lifetime()? / 5).min(300_000))
+        let lifetime = self.lifetime().filter(|lifetime| *lifetime >= SHORTEST_PLANNED)?;
+        Some(self.expires_at? - (lifetime / 5).min(300_000))
     }
 }
 
@@ -248,6 +253,14 @@ pub struct Renewal {
     pub last_error: Option<Error>,
     /// When a renewal last worked.
     pub renewed_at: Option<Millis>,
+    /// Renewals in a row that a refusal of the token made necessary.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub forced: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// One line of an account's audit trail.
@@ -304,7 +317,8 @@ mod tests {
             expires_at: Some(seconds * 1000),
         };
         assert_eq!((tokens(3600).renew_at(), tokens(3600).stale_at()), (Some(3_300_000), Some(3_570_000)));
-        assert_eq!((tokens(5).renew_at(), tokens(5).stale_at()), (Some(4000), Some(4500)));
+        assert_eq!((tokens(60).renew_at(), tokens(60).stale_at()), (Some(48_000), Some(54_000)));
+        assert_eq!((tokens(5).renew_at(), tokens(5).stale_at()), (None, Some(4500)));
     }
 
     #[test]

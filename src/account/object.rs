@@ -21,6 +21,8 @@ use std::rc::Rc;
 const AUDIT_LENGTH: usize = 100;
 /// Milliseconds until a write to KV that failed is tried again.
 const PUBLISH_AGAIN: Millis = 5_000;
+/// The alarm does not renew a token again within this time.
+const REST: Millis = 30_000;
 /// An account used within this time is renewed in the background.
 const IN_USE: Millis = 24 * 3_600_000;
 
@@ -93,8 +95,8 @@ impl Object {
                 Ok(Reply::Done)
             }
             Command::Disconnect => self.disconnect().await,
-            Command::Claim { key, request } => self.claim(&key, &request),
-            Command::Settle { key, answer } => self.settle(&key, answer),
+            Command::Claim { key, request, by } => self.claim(&key, &request, &by),
+            Command::Settle { key, by, answer } => self.settle(&key, &by, answer),
         }
     }
 
@@ -118,7 +120,7 @@ impl Object {
         let account = self.find();
         let publish = account.as_ref().filter(|account| account.unpublished).map(|_| self.now() + PUBLISH_AGAIN);
         let renew = account.as_ref().and_then(|account| self.renewal_due(account));
-        [publish, renew, self.next_expiry()].into_iter().flatten().min()
+        [publish, renew, self.storage.next_due()].into_iter().flatten().min()
     }
 
     /// When an account in use should be renewed in the background.
@@ -126,7 +128,9 @@ impl Object {
         let tokens = account.tokens.as_ref().filter(|tokens| tokens.refresh.is_some())?;
         let in_use = account.last_used_at.is_some_and(|at| self.now() < at + IN_USE);
         (account.status == Status::Active && in_use).then_some(())?;
-        Some(tokens.renew_at()?.max(account.renewal.next_attempt_at))
+        // Whatever a provider says of lifetimes, the alarm asks it for a token twice a minute at most.
+        let rested = account.renewal.renewed_at.map_or(0, |at| at + REST);
+        Some(tokens.renew_at()?.max(account.renewal.next_attempt_at).max(rested))
     }
 
     async fn create(&self, birth: Birth, import: Option<Import>, fields: &Secrets) -> Result<Reply> {
@@ -222,6 +226,11 @@ impl Object {
 
     pub(super) fn put<T: Serialize>(&self, key: &str, value: &T) {
         self.storage.put(key, &serde_json::to_string(value).expect("records are plain data"));
+    }
+
+    /// As `put`, for what ends by itself.
+    pub(super) fn put_until<T: Serialize>(&self, key: &str, value: &T, due_at: Millis) {
+        self.storage.put_until(key, &serde_json::to_string(value).expect("records are plain data"), due_at);
     }
 
     pub(super) fn find(&self) -> Option<Account> {

@@ -119,7 +119,8 @@ impl Object {
         let Some(oauth2) = &target.connector.auth.oauth2 else {
             return Err(Error::internal(format!("{} has no OAuth tokens to renew", target.connector.name)));
         };
-        let request = token::refresh(oauth2, target.token_url()?, &self.client(&target)?, refresh);
+        let scopes = granted(account, connection);
+        let request = token::refresh(oauth2, target.token_url()?, &self.client(&target)?, refresh, &scopes);
         Ok(match self.world.http.send(request).await {
             Ok(response) => token::read(oauth2, &response),
             Err(unanswered) => Err(unanswered.into()),
@@ -152,6 +153,7 @@ impl Object {
         if let Some(scopes) = new.scopes.filter(|scopes| !scopes.is_empty()) {
             account.scopes = scopes;
         }
+        learn(&mut account, new.variables);
         account.renewal = super::Renewal { renewed_at: Some(self.now()), ..Default::default() };
         self.save(&mut account);
         self.note("refreshed", None);
@@ -202,7 +204,34 @@ impl Object {
     pub(super) fn expires_at(&self, account: &Account, expires_in: Option<u64>) -> Option<Millis> {
         let connector = crate::catalog::find_connector(&account.connector);
         let assumed = connector.and_then(|connector| connector.auth.oauth2.as_ref()?.assumed_lifetime).map(u64::from);
-        expires_in.or(assumed).map(|seconds| self.now() + seconds * 1000)
+        expires_in.or(assumed).map(|seconds| self.now() + seconds.min(token::LONGEST_LIFETIME) * 1000)
+    }
+}
+
+/// The scopes to say again with a refresh: what was granted, and of what was asked for that which an answer does not name,
+/// since it is about the sign-in and not about an API (OpenID Connect Core, sections 5.4 and 11).
+fn granted(account: &Account, connection: &Connection) -> Vec<String> {
+    let unnamed = |scope: &String| matches!(scope.as_str(), "offline_access" | "openid" | "profile" | "email");
+    let mut scopes = account.scopes.clone();
+    let asked = connection.asked_scopes().into_iter().filter(unnamed);
+    scopes.extend(asked.filter(|scope| !account.scopes.contains(scope)));
+    scopes
+}
+
+/// Takes over what a token answer says of the account now: where its API is, for instance. What is not said, or has not the
+/// form it must have, stays as it was.
+fn learn(account: &mut Account, said: Vec<(&'static str, String)>) {
+    let Some(connector) = crate::catalog::find_connector(&account.connector) else { return };
+    for (name, value) in said {
+        match name {
+            "label" => account.label = Some(value),
+            // Who it is was settled when the account was connected.
+            "external_id" => {}
+            _ if connector.auth.fits(name, &value) => {
+                account.variables.insert(name.to_owned(), value);
+            }
+            _ => {}
+        }
     }
 }
 

@@ -303,6 +303,7 @@ fn compile_oauth2(file: &OAuth2File, problems: &mut Problems) -> OAuth2 {
         ),
         authorize_params: pairs(&file.authorize_params),
         refresh_params: pairs(&file.refresh_params),
+        refresh_scopes: file.refresh_scopes,
         token_params: pairs(&file.token_params),
         assumed_lifetime: file.assumed_lifetime_seconds,
         rotates_refresh_token: file.rotates_refresh_token,

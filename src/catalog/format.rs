@@ -143,6 +143,8 @@ pub struct OAuth2File {
     #[serde(default)]
     pub refresh_params: Map<String>,
     #[serde(default)]
+    pub refresh_scopes: bool,
+    #[serde(default)]
     pub token_params: Map<String>,
     pub assumed_lifetime_seconds: Option<u32>,
     #[serde(default)]

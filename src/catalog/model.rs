@@ -220,6 +220,8 @@ pub struct OAuth2 {
     pub authorize_params: List<Pair>,
     /// Further ones, unless the account has a refresh token that works.
     pub refresh_params: List<Pair>,
+    /// Whether the granted scopes are sent again with a refresh.
+    pub refresh_scopes: bool,
     /// Extra parameters of token requests.
     pub token_params: List<Pair>,
     /// Seconds an access token lives when the answer does not say; none means it does not expire.

@@ -50,9 +50,10 @@ impl Accounts for AccountObjects {
         let again = !matches!(
             command,
             Command::Finish { .. }
+                | Command::Start { .. }
+                | Command::Choose { .. }
                 | Command::Create { .. }
                 | Command::Verify { .. }
-                | Command::Claim { .. }
                 | Command::Disconnect
         );
         ask(&self.0, id.as_str(), &command, ACCOUNT_DEADLINE, again).await
@@ -120,6 +121,12 @@ async fn within<T>(deadline: Duration, work: impl Future<Output = worker::Result
 
 #[cfg(feature = "fault-injection")]
 const PANIC: &str = "\"panic\"";
+/// Asks an account's object to put its table into the form of the former version.
+#[cfg(feature = "fault-injection")]
+pub const FORMER: &str = "\"former\"";
+/// Asks an account's object for its keys and when they are due.
+#[cfg(feature = "fault-injection")]
+pub const DUES: &str = "\"dues\"";
 
 /// Panics inside an object when the question asks for it.
 #[cfg(feature = "fault-injection")]

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use std::rc::Rc;
 
 const BLOCK: &str = "block";
+/// Records forgotten at a time; the alarm comes again for the others.
+const AT_A_TIME: u32 = 500;
 
 #[derive(Serialize, Deserialize)]
 struct Counter {
@@ -81,47 +83,39 @@ impl Counters {
     fn store(&self, wants: &[Want], windows: Vec<Window>) {
         for (want, window) in wants.iter().zip(windows) {
             let counter = Counter { empty_at: window.empty_at(want.per), window };
-            self.put(&key(&want.counter), &counter);
+            self.put(&key(&want.counter), &counter, counter.empty_at);
         }
     }
 
     fn block(&self, limit: String, until: Millis) -> Answer {
         let known = self.get::<Block>(BLOCK).map_or(0, |block| block.until);
         if until > known {
-            self.put(BLOCK, &Block { limit, until });
+            self.put(BLOCK, &Block { limit, until }, until);
         }
         Answer::Blocked
     }
 
     /// Forgets what no longer counts. The alarm calls it.
     pub fn wake(&self) {
-        let now = self.clock.now();
-        for (key, value) in self.storage.list("") {
-            if over_at(&value).is_none_or(|at| now >= at) {
-                self.storage.delete(&key);
-            }
+        for key in self.storage.due(self.clock.now(), AT_A_TIME) {
+            self.storage.delete(&key);
         }
     }
 
     /// When there will be something to forget. All at once, at the end, so that a busy counter is not woken for each slice.
     pub fn next_wake(&self) -> Option<Millis> {
-        self.storage.list("").iter().filter_map(|(_, value)| over_at(value)).max()
+        self.storage.last_due()
     }
 
     fn get<T: serde::de::DeserializeOwned>(&self, key: &str) -> Option<T> {
         serde_json::from_str(&self.storage.get(key)?).ok()
     }
 
-    fn put<T: Serialize>(&self, key: &str, value: &T) {
-        self.storage.put(key, &serde_json::to_string(value).expect("records are plain data"));
+    fn put<T: Serialize>(&self, key: &str, value: &T, due_at: Millis) {
+        self.storage.put_until(key, &serde_json::to_string(value).expect("records are plain data"), due_at);
     }
 }
 
 fn key(counter: &str) -> String {
     format!("counter:{counter}")
-}
-
-fn over_at(record: &str) -> Option<Millis> {
-    let record: serde_json::Value = serde_json::from_str(record).ok()?;
-    record.get("empty_at").or_else(|| record.get("until"))?.as_u64()
 }

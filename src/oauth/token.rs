@@ -15,6 +15,10 @@ pub(super) const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b
 /// Milliseconds a token request may take. Long enough for a slow provider, short enough for the calls that wait.
 pub const TIMEOUT_MS: u32 = 10_000;
 
+/// The longest life that is believed of an access token: ten years. What is longer, or no number at all, is a mistake of the
+/// provider's that must not become a time in the past.
+pub const LONGEST_LIFETIME: u64 = 10 * 365 * 86_400;
+
 /// What a token endpoint gave us.
 #[derive(Debug)]
 pub struct Tokens {
@@ -99,12 +103,15 @@ pub fn exchange(
     request(oauth2, url, client, form)
 }
 
-/// The request that renews an access token.
-pub fn refresh(oauth2: &OAuth2, url: String, client: &Client, token: &Secret) -> Request {
-    let form = vec![
+/// The request that renews an access token. The scopes go along where the vendor wants to hear them again.
+pub fn refresh(oauth2: &OAuth2, url: String, client: &Client, token: &Secret, scopes: &[String]) -> Request {
+    let mut form = vec![
         ("grant_type".to_owned(), "refresh_token".to_owned()),
         ("refresh_token".to_owned(), token.reveal().to_owned()),
     ];
+    if oauth2.refresh_scopes && !scopes.is_empty() {
+        form.push(("scope".to_owned(), scopes.join(oauth2.scope_separator)));
+    }
     request(oauth2, url, client, form)
 }
 
@@ -154,12 +161,15 @@ pub fn read(oauth2: &OAuth2, response: &Response) -> Result<Tokens, Refused> {
     let said = body.as_ref().map(|body| said(body, response.status)).unwrap_or_default();
     if let Some(code) = &said.0 {
         let meant = meaning(oauth2, code, said.1.as_deref()).map(refusal_of);
-        let refusal = meant.unwrap_or_else(|| refusal(code, response.status));
+        let meant = meant.unwrap_or_else(|| refusal(code, response.status));
+        let refusal = passing(response.status).unwrap_or(meant);
         return Err(Refused { code: Some(code.clone()), description: said.1, ..refused(refusal) });
+    }
+    if let Some(passing) = passing(response.status) {
+        return Err(refused(passing));
     }
     match response.status {
         200..=299 => {}
-        429 => return Err(refused(Refusal::RateLimited)),
         401 if body.is_some() => return Err(refused(Refusal::Client)),
         _ => return Err(refused(Refusal::Broken)),
     }
@@ -176,9 +186,20 @@ pub fn read(oauth2: &OAuth2, response: &Response) -> Result<Tokens, Refused> {
     })
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive, and a lifetime fits by far")]
+/// What a status says by itself, whatever the body names: a token endpoint that is overloaded or broken says nothing of the
+/// grant, and an account must not end by that.
+fn passing(status: u16) -> Option<Refusal> {
+    match status {
+        429 => Some(Refusal::RateLimited),
+        408 | 500.. => Some(Refusal::Broken),
+        _ => None,
+    }
+}
+
+/// A lifetime in whole seconds; a part of one counts as one.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive, and a cast saturates")]
 fn seconds(number: f64) -> u64 {
-    number as u64
+    (number.ceil() as u64).min(LONGEST_LIFETIME)
 }
 
 /// JSON, or the form that RFC 6749's drafts had and some providers still send.
@@ -264,8 +285,6 @@ fn refusal(code: &str, status: u16) -> Refusal {
         "ratelimited" | "rate_limited" | "slow_down" | "too_many_requests" => Refusal::RateLimited,
         "temporarily_unavailable" | "server_error" | "internal_error" => Refusal::Broken,
         "invalid_request" | "invalid_scope" | "unsupported_grant_type" => Refusal::Request,
-        _ if status == 429 => Refusal::RateLimited,
-        _ if status >= 500 => Refusal::Broken,
         _ if status == 401 => Refusal::Client,
         _ => Refusal::Request,
     }
@@ -291,6 +310,7 @@ mod tests {
             refusals: List(&[("BAD_LUCK", Meaning::MeansTemporary), ("AADSTS900", Meaning::MeansAdminConsent)]),
             authorize_params: List(&[]),
             refresh_params: List(&[]),
+            refresh_scopes: false,
             token_params: List(&[]),
             assumed_lifetime: None,
             rotates_refresh_token: true,
@@ -318,7 +338,21 @@ mod tests {
         assert_eq!(tokens.variables, [("team", "T".to_owned())]);
         assert_eq!(answer(200, "access_token=a&scope=").unwrap().access.reveal(), "a");
         assert_eq!(answer(200, r#"{"ok":true,"authed_user":{"access_token":"u"}}"#).unwrap().access.reveal(), "u");
-        assert_eq!(answer(200, r#"{"access_token":"a","expires_in":0}"#).unwrap().expires_in, None);
+        for (said, seconds) in [
+            ("0", None),
+            ("-1", None),
+            ("0.5", Some(1)),
+            ("1e30", Some(LONGEST_LIFETIME)),
+            ("1e19", Some(LONGEST_LIFETIME)),
+            ("10000000000000000000", Some(LONGEST_LIFETIME)),
+            (r#""inf""#, Some(LONGEST_LIFETIME)),
+            (r#""NaN""#, None),
+            (r#""soon""#, None),
+            ("null", None),
+        ] {
+            let text = format!(r#"{{"access_token":"a","expires_in":{said}}}"#);
+            assert_eq!(answer(200, &text).unwrap().expires_in, seconds, "{said}");
+        }
     }
 
     #[test]
@@ -336,6 +370,14 @@ mod tests {
             (200, "{}", Refusal::Broken),
             (400, r#"{"status":"BAD_REFRESH_TOKEN","message":"…"}"#, Refusal::Grant),
             (400, r#"{"error":"BAD_LUCK"}"#, Refusal::Broken),
+            (500, r#"{"error":"invalid_grant"}"#, Refusal::Broken),
+            (502, r#"{"error":"invalid_grant","error_description":"AADSTS900: …"}"#, Refusal::Broken),
+            (503, r#"{"error":"invalid_client"}"#, Refusal::Broken),
+            (429, r#"{"error":"invalid_grant"}"#, Refusal::RateLimited),
+            (408, r#"{"error":"invalid_request"}"#, Refusal::Broken),
+            (403, r#"{"error":"invalid_grant"}"#, Refusal::Grant),
+            (503, "{}", Refusal::Broken),
+            (500, r#"{"access_token":"a"}"#, Refusal::Broken),
             (400, r#"{"error":"invalid_grant","error_description":"AADSTS900: …"}"#, Refusal::AdminConsent),
         ] {
             assert_eq!(answer(status, body).unwrap_err().refusal, wanted, "{status} {body}");
@@ -345,13 +387,23 @@ mod tests {
     #[test]
     fn the_client_authenticates_the_way_the_connector_says() {
         let client = Client { id: "i d".into(), secret: Secret::new("s:e") };
-        let request =
-            refresh(&oauth2(ClientAuth::ClientBasic), "https://a.example/token".into(), &client, &Secret::new("r"));
+        let request = refresh(
+            &oauth2(ClientAuth::ClientBasic),
+            "https://a.example/token".into(),
+            &client,
+            &Secret::new("r"),
+            &[],
+        );
         assert_eq!(request.headers["authorization"], format!("Basic {}", digest::base64(b"i%20d:s%3Ae")).as_str());
         assert_eq!(request.body.bytes(), b"grant_type=refresh_token&refresh_token=r");
         let request =
-            refresh(&oauth2(ClientAuth::ClientJson), "https://a.example/token".into(), &client, &Secret::new("r"));
+            refresh(&oauth2(ClientAuth::ClientJson), "https://a.example/token".into(), &client, &Secret::new("r"), &[]);
         let body: Value = serde_json::from_slice(request.body.bytes()).unwrap();
         assert_eq!(body["client_secret"], "s:e");
+        let asking = OAuth2 { refresh_scopes: true, ..oauth2(ClientAuth::ClientNone) };
+        let scopes = ["offline_access".to_owned(), "Mail.Send".to_owned()];
+        let request = refresh(&asking, "https://a.example/token".into(), &client, &Secret::new("r"), &scopes);
+        let form = b"grant_type=refresh_token&refresh_token=r&scope=offline_access+Mail.Send&client_id=i+d";
+        assert_eq!(request.body.bytes(), form);
     }
 }

@@ -124,6 +124,7 @@ fn every_stored_record_is_explained() {
     let known = [
         "account",
         "account:",
+        "answer:",
         "audit",
         "block",
         "caller:",
@@ -147,7 +148,7 @@ fn every_stored_record_is_explained() {
         ("src/account/connect.rs", &["Flow"]),
         ("src/account/completion.rs", &["Consented", "Choice", "Pending"]),
         ("src/account/identity.rs", &["Candidate"]),
-        ("src/account/idempotency.rs", &["Record"]),
+        ("src/account/idempotency.rs", &["Claim"]),
         ("src/connection.rs", &["Connection"]),
         ("src/caller.rs", &["Caller"]),
         ("src/limit/counter.rs", &["Counter", "Block"]),

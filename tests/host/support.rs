@@ -13,11 +13,13 @@ use valetkey::account::AccountId;
 use valetkey::account::command::{Accounts, Command, Reply};
 use valetkey::account::object::{Object, World};
 use valetkey::app::{App, Background, Isolate, Settings};
-use valetkey::error::Result;
+use valetkey::error::{Error, Result};
 use valetkey::keys::Keys;
 use valetkey::limit::counter::Counters;
 use valetkey::limit::{Answer, Limiters, Question};
-use valetkey::ports::{Clock, Http, Millis, Page, Random, Request, Response, Signer, Storage, Store, Unanswered};
+use valetkey::ports::{
+    Clock, Http, Millis, Page, Random, Request, Response, Signer, Storage, Store, Unanswered, Usage,
+};
 
 pub const KEYS: &str = "k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 /// 2027-01-15T08:00:00Z
@@ -86,21 +88,60 @@ impl Store for MapStore {
     }
 }
 
+/// Values, when they are due, and the bytes of values that were loaded.
 #[derive(Default)]
-pub struct MapStorage(pub RefCell<BTreeMap<String, String>>);
+pub struct MapStorage(pub RefCell<BTreeMap<String, String>>, pub RefCell<BTreeMap<String, Millis>>, pub Cell<usize>);
+impl MapStorage {
+    fn ordered(&self, wanted: impl Fn(&str, Option<Millis>) -> bool) -> Vec<String> {
+        let dues = self.1.borrow();
+        let mut keys: Vec<_> = self.0.borrow().keys().map(|key| (dues.get(key).copied(), key.clone())).collect();
+        keys.retain(|(due, key)| wanted(key, *due));
+        keys.sort();
+        keys.into_iter().map(|(_, key)| key).collect()
+    }
+}
 impl Storage for MapStorage {
     fn get(&self, key: &str) -> Option<String> {
-        self.0.borrow().get(key).cloned()
+        let value = self.0.borrow().get(key).cloned();
+        self.2.set(self.2.get() + value.as_ref().map_or(0, String::len));
+        value
     }
     fn put(&self, key: &str, value: &str) {
         self.0.borrow_mut().insert(key.to_owned(), value.to_owned());
+        self.1.borrow_mut().remove(key);
+    }
+    fn put_until(&self, key: &str, value: &str, due_at: Millis) {
+        self.0.borrow_mut().insert(key.to_owned(), value.to_owned());
+        self.1.borrow_mut().insert(key.to_owned(), due_at);
     }
     fn delete(&self, key: &str) {
         self.0.borrow_mut().remove(key);
+        self.1.borrow_mut().remove(key);
     }
-    fn list(&self, prefix: &str) -> Vec<(String, String)> {
+    fn delete_below(&self, prefix: &str) {
+        self.keys(prefix).iter().for_each(|key| self.delete(key));
+    }
+    fn keys(&self, prefix: &str) -> Vec<String> {
+        self.ordered(|key, _| key.starts_with(prefix))
+    }
+    fn usage(&self, prefix: &str) -> Usage {
+        let sizes = self.sizes(prefix);
+        Usage { records: sizes.len() as u64, bytes: sizes.iter().map(|(_, bytes)| bytes).sum() }
+    }
+    fn sizes(&self, prefix: &str) -> Vec<(String, u64)> {
         let map = self.0.borrow();
-        map.iter().filter(|(key, _)| key.starts_with(prefix)).map(|(key, value)| (key.clone(), value.clone())).collect()
+        self.keys(prefix).into_iter().map(|key| (key.clone(), map[&key].len() as u64)).collect()
+    }
+    fn due(&self, by: Millis, most: u32) -> Vec<String> {
+        let mut due = self.ordered(|_, due| due.is_some_and(|at| at <= by));
+        due.truncate(most as usize);
+        due
+    }
+    fn next_due(&self) -> Option<Millis> {
+        self.1.borrow().values().min().copied()
+    }
+    fn last_due(&self) -> Option<Millis> {
+        self.1.borrow().values().max().copied()
     }
 }
 
@@ -147,6 +188,8 @@ pub struct Objects {
     pub world: World,
     pub known: RefCell<HashMap<String, (Object, Rc<MapStorage>)>>,
     pub asked: Cell<u32>,
+    /// Whether objects do not answer what is to be kept.
+    pub deaf: Cell<bool>,
 }
 impl Objects {
     pub fn object(&self, id: &str) -> (Object, Rc<MapStorage>) {
@@ -164,6 +207,9 @@ impl Accounts for Objects {
         self.asked.set(self.asked.get() + 1);
         // Through JSON, as it travels.
         let text = serde_json::to_string(&command).unwrap();
+        if self.deaf.get() && matches!(command, Command::Settle { .. }) {
+            return Err(Error::internal("an object did not answer; try again"));
+        }
         let (object, _) = self.object(id.as_str());
         let outcome = object.handle(serde_json::from_str(&text).unwrap()).await;
         serde_json::from_str(&serde_json::to_string(&outcome).unwrap()).unwrap()
@@ -195,6 +241,23 @@ impl Background for Later {
     async fn sleep(&self, _time: Millis) {}
 }
 
+impl Later {
+    /// Runs something, and what it spawns beside it, as the platform does. What has not ended with it is left.
+    pub async fn beside<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        std::future::poll_fn(|context| {
+            let done = work.as_mut().poll(context);
+            if done.is_pending() {
+                let mut spawned = self.0.take();
+                spawned.retain_mut(|one| one.as_mut().poll(context).is_pending());
+                self.0.borrow_mut().extend(spawned);
+            }
+            done
+        })
+        .await
+    }
+}
+
 /// A whole deployment.
 pub struct Deployment {
     pub app: App,
@@ -222,7 +285,7 @@ pub fn deployment(answer: impl FnMut(&Request) -> std::result::Result<Response, 
         snapshots: snapshots.clone(),
         keys: keys.clone(),
     };
-    let objects = Rc::new(Objects { world, known: RefCell::default(), asked: Cell::new(0) });
+    let objects = Rc::new(Objects { world, known: RefCell::default(), asked: Cell::new(0), deaf: Cell::new(false) });
     let counters = Rc::new(AllCounters { clock: clock.clone(), scopes: RefCell::default(), asked: Cell::new(0) });
     let later = Rc::new(Later::default());
     let app = App {

@@ -35,6 +35,23 @@ test("an account has the fields of the API, and never a token", async () => {
   assert.ok(account.audit.some((entry) => JSON.stringify(entry).includes("connected")), "the audit trail begins with the consent");
 });
 
+test("an object whose table is of the version before is brought to this one's form, and knows when each record ends", async () => {
+  const { id } = await world.connected(github, "former");
+  const { link } = answered(await api.magicLink({ connection_name: github, identifier: "former" }));
+  const write = () => api.execute({ tool_name: "github_issue_create", connected_account_id: id, params: { owner: "jo", repo: "r", title: "t" } }, { headers: { "idempotency-key": "former" } });
+  answered(await write());
+  const ask = async (question) => (await world.worker.durableObject("Account", id, "/", { method: "POST", body: JSON.stringify(question) })).json();
+  const before = (await ask("dues")).Ok.Settled.answer;
+  for (const kind of ["link", "idempotency"]) assert.ok(Object.entries(before).some(([key, due]) => key.startsWith(`${kind}:`) && due > Date.now()), kind);
+  assert.equal(before.account, null);
+  assert.equal((await ask("former")).Ok, "Done");
+  await world.worker.evict("Account", id);
+  assert.deepEqual((await ask("dues")).Ok.Settled.answer, before);
+  assert.equal((await write()).headers.get("idempotent-replayed"), "true");
+  assert.equal((await world.browser().open(link)).status, 200);
+  assert.equal((await world.account({ id })).status, "ACTIVE");
+});
+
 test("the list is filtered and paged", async () => {
   for (let n = 0; n < 5; n++) answered(await create({ connection_name: github, identifier: `listed-${n}` }));
   answered(await create({ connection_name: gmail, identifier: "listed-0" }));

@@ -9,7 +9,7 @@ import { after, test } from "node:test";
 
 import { startWorkerProcess } from "./harness.mjs";
 import { startOidc } from "./peers/oidc.mjs";
-import { startScripted } from "./peers/scripted.mjs";
+import { hang, startScripted } from "./peers/scripted.mjs";
 import { freePort } from "./peers/server.mjs";
 import { answered, refused } from "./support/expect.mjs";
 import { openWorld } from "./support/world.mjs";
@@ -98,6 +98,27 @@ test(`no account is lost over ${ROUNDS * 2 * EACH} interrupted refreshes`, async
   }
   t.diagnostic(`${tally.kept} kept, ${tally.spentUnseen} whose new token died on the wire`);
   assert.ok(tally.kept >= ROUNDS * EACH, "the provider that forgives keeps every account");
+});
+
+test("a write whose Worker died under it reaches the provider once for one key", async () => {
+  const account = await connect("lenient", "writer");
+  const write = (key) => api.execute({ tool_name: "github_issue_create", connected_account_id: account.id, params: { owner: "jo", repo: "r", title: "t" } },
+    { headers: { "idempotency-key": key } });
+  const route = "POST /api/repos/jo/r/issues";
+  lenient.script(route, hang);
+  const first = write("key").catch(() => {});
+  await until(() => lenient.seen(route).length === 1);
+  await world.worker.kill();
+  await first;
+  await world.startAgain();
+  refused(await write("key"), "CONFLICT", { retryable: true });
+  for (const minutes of [6, 23 * 60]) {
+    await world.clock(minutes * 60);
+    refused(await write("key"), "CONFLICT", { retryable: false });
+  }
+  await world.clock(0);
+  assert.equal(lenient.seen(route).length, 1);
+  answered(await write("another key"));
 });
 
 test("what was stored before a crash is there after it", async () => {

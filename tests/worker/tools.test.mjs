@@ -107,6 +107,26 @@ test("a key whose first call still runs answers that it does", async () => {
   assert.equal(peer.calls().length, 1);
 });
 
+test("a call with a key goes on when its client has gone away", async () => {
+  const headers = { "idempotency-key": "key-4" };
+  let release;
+  const held = new Promise((done) => (release = done));
+  peer.script("POST /api/repos/jo/hello/issues", async () => void (await held));
+  const gone = new AbortController();
+  const authorization = `Bearer ${await api.bearer()}`;
+  const json = { tool_name: "github_issue_create", ...named, params: { owner: "jo", repo: "hello", title: "Broken" } };
+  const first = api.send("POST", "/api/v1/execute_tool", { json, headers: { ...headers, authorization }, signal: gone.signal }).catch(() => {});
+  while (peer.calls().length === 0) await new Promise((done) => setTimeout(done, 5));
+  gone.abort();
+  await first;
+  release();
+  let again;
+  do again = await issue(undefined, { headers });
+  while (again.status === 409 && again.json.error.details.retryable);
+  assert.equal(answered(again) && again.headers.get("idempotent-replayed"), "true");
+  assert.equal(peer.calls().length, 1);
+});
+
 test("a write that failed in the provider is not sent twice", async () => {
   for (const answer of [reply(503, ""), reply(500, { message: "boom" }), { reset: true }]) {
     peer.forget();

@@ -3,6 +3,7 @@
 use super::providers::no_tool;
 use crate::access::{self, Named, Used};
 use crate::account::command::{Command, Reply};
+use crate::app::App;
 use crate::caller::Scope;
 use crate::catalog::model::Effect;
 use crate::catalog::{self, Tool};
@@ -10,8 +11,10 @@ use crate::code::Code;
 use crate::digest;
 use crate::error::{Error, Origin, Result};
 use crate::http::{Call, Who, json_response};
-use crate::ports::{Response, get};
+use crate::ports::Response;
 use crate::tool::execute;
+use futures_channel::oneshot;
+use futures_util::FutureExt as _;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
@@ -65,59 +68,89 @@ async fn run(call: &Call<'_>, who: &Who, id: &str) -> Result<Response> {
         let request = execute::dry_run(call.app, tool, &used, input).await.map_err(|error| error.of(connector.id))?;
         return Ok(json_response(200, &json!({ "request": request, "execution_id": id })));
     }
-    match get(&call.request.headers, "idempotency-key") {
-        None => answer(call, tool, &used, input, id).await.map(|answer| json_response(200, &answer)),
-        Some(key) => once(call, who, key, tool, &used, input, id).await,
+    let key = idempotency_key(call)?;
+    let connector = connector.id;
+    let mut run = Run { app: call.app.clone(), tool, used, input, id: id.to_owned() };
+    match key {
+        // Reading twice changes nothing; there is no answer to keep.
+        Some(key) if tool.effect != Effect::Read => once(run, format!("{}\n{key}", who.grant.sub)).await,
+        _ => run.answer().await.map(|answer| json_response(200, &answer)),
     }
-    .map_err(|error| error.of(connector.id))
+    .map_err(|error| error.of(connector))
 }
 
-async fn answer(call: &Call<'_>, tool: &'static Tool, used: &Used, input: Value, id: &str) -> Result<Value> {
-    let outcome = execute::execute(call.app, tool, used, input).await?;
-    let mut answer = json!({ "data": outcome.data, "execution_id": id });
-    if let Some(cursor) = outcome.next_cursor {
-        answer["next_cursor"] = json!(cursor);
-    }
-    Ok(answer)
+/// A key that is no text is refused: dropping it would leave the write without its protection.
+fn idempotency_key<'a>(call: &'a Call<'_>) -> Result<Option<&'a str>> {
+    let Some(value) = call.request.headers.get("idempotency-key") else { return Ok(None) };
+    let fits = |key: &&str| !key.is_empty() && key.len() <= 200;
+    let key = value.to_str().ok().filter(fits);
+    key.map(Some).ok_or_else(|| Error::invalid("Idempotency-Key must have 1 to 200 ASCII characters"))
 }
 
-/// With an idempotency key: the first result is kept and answered again.
-async fn once(
-    call: &Call<'_>,
-    who: &Who,
-    key: &str,
-    tool: &'static Tool,
-    used: &Used,
-    input: Value,
-    id: &str,
-) -> Result<Response> {
-    if key.is_empty() || key.len() > 200 {
-        return Err(Error::invalid("Idempotency-Key must have 1 to 200 characters"));
-    }
-    // Keys of two callers never meet.
-    let key = format!("{}\n{key}", who.grant.sub);
-    let request = digest::hash(&format!("{}\n{input}", tool.name));
-    let ask = |command| call.app.accounts.ask(&used.id, command);
-    match ask(Command::Claim { key: key.clone(), request }).await? {
-        Reply::Claimed => {}
-        Reply::Settled { answer } => {
-            let (status, body) = (answer["status"].as_u64(), &answer["body"]);
-            let status = status.and_then(|status| u16::try_from(status).ok()).unwrap_or(200);
-            return Ok(json_response(status, body).with_header("idempotent-replayed", "true"));
-        }
-        _ => return Err(access::unexpected()),
-    }
-    let outcome = answer(call, tool, used, input, id).await;
-    let kept = match &outcome {
-        Ok(answer) => Some(json!({ "status": 200, "body": answer })),
-        Err(error) if may_have_happened(tool, error) => {
-            let error = error.clone().with(|details| details.execution_id = Some(id.to_owned()));
-            Some(json!({ "status": error.code.status(), "body": error.to_json() }))
-        }
-        Err(_) => None,
+/// With an idempotency key, which is never that of another caller: the work goes on when the client has gone away, so that it
+/// is known how it ended when the client asks again.
+async fn once(mut run: Run, key: String) -> Result<Response> {
+    let (tell, told) = oneshot::channel();
+    let background = run.app.background.clone();
+    let work = async move {
+        // Whoever waited for it may be gone.
+        let _ = tell.send(run.once(key).await);
     };
-    ask(Command::Settle { key, answer: kept }).await?;
-    outcome.map(|answer| json_response(200, &answer))
+    background.spawn(work.boxed_local());
+    told.await.unwrap_or_else(|_| Err(Error::internal("the call broke off; ask again with the same Idempotency-Key")))
+}
+
+/// One execution, by itself.
+struct Run {
+    app: App,
+    tool: &'static Tool,
+    used: Used,
+    input: Value,
+    id: String,
+}
+
+impl Run {
+    async fn answer(&mut self) -> Result<Value> {
+        let input = std::mem::take(&mut self.input);
+        let outcome = execute::execute(&self.app, self.tool, &self.used, input).await?;
+        let mut answer = json!({ "data": outcome.data, "execution_id": self.id });
+        if let Some(cursor) = outcome.next_cursor {
+            answer["next_cursor"] = json!(cursor);
+        }
+        Ok(answer)
+    }
+
+    /// The first result is kept and answered again.
+    async fn once(&mut self, key: String) -> Result<Response> {
+        let request = digest::hash(&format!("{}\n{}", self.tool.name, self.input));
+        let (accounts, account) = (self.app.accounts.clone(), self.used.id.clone());
+        let ask = |command| accounts.ask(&account, command);
+        match ask(Command::Claim { key: key.clone(), request, by: self.id.clone() }).await? {
+            Reply::Claimed => {}
+            Reply::Settled { answer } => return Ok(replayed(&answer)),
+            _ => return Err(access::unexpected()),
+        }
+        let outcome = self.answer().await;
+        let kept = match &outcome {
+            Ok(answer) => Some(json!({ "status": 200, "body": answer })),
+            Err(error) if may_have_happened(self.tool, error) => {
+                let error = error.clone().with(|details| details.execution_id = Some(self.id.clone()));
+                Some(json!({ "status": error.code.status(), "body": error.to_json() }))
+            }
+            Err(_) => None,
+        };
+        let settled = ask(Command::Settle { key, by: self.id.clone(), answer: kept }).await;
+        let response = json_response(200, &outcome?);
+        // What was done is said, also when it could not be noted: a repetition then is refused, and not sent.
+        Ok(if settled.is_ok() { response } else { response.with_header("idempotent-kept", "false") })
+    }
+}
+
+fn replayed(answer: &Value) -> Response {
+    let (status, body) = (answer["status"].as_u64(), &answer["body"]);
+    let status = status.and_then(|status| u16::try_from(status).ok()).unwrap_or(200);
+    let response = json_response(status, body).with_header("idempotent-replayed", "true");
+    if status < 400 { response } else { response.with_header("x-valetkey-error", "true") }
 }
 
 /// Whether a failed call may have changed something all the same: then the same key must not send it again.

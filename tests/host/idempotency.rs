@@ -1,0 +1,275 @@
+//! Idempotency keys: one write for one key, whatever dies in between.
+
+use crate::support::{Deployment, NOW, deployment};
+use serde_json::{Value, json};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use valetkey::account::AccountId;
+use valetkey::account::command::{Accounts, Birth, Command, Import};
+use valetkey::ports::{Body, Request, Response, Storage, put};
+use valetkey::secret::Secret;
+use valetkey::{connection, digest, http};
+
+struct Asked {
+    status: u16,
+    body: Value,
+    headers: ::http::HeaderMap,
+}
+
+impl Asked {
+    fn code(&self) -> (u16, &str, bool) {
+        let error = &self.body["error"];
+        (self.status, error["code"].as_str().unwrap_or_default(), error["details"]["retryable"] == true)
+    }
+}
+
+async fn send(world: &Deployment, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Asked {
+    let mut request =
+        Request { method: method.into(), url: format!("https://vk.example.com{path}"), ..Request::default() };
+    headers.iter().for_each(|(name, value)| put(&mut request.headers, name, value));
+    request.body = Body::Bytes(body.into());
+    let response = world.later.beside(http::handle(&world.app, request)).await;
+    let body = serde_json::from_slice(response.body.bytes()).unwrap_or_default();
+    Asked { status: response.status, body, headers: response.headers }
+}
+
+/// A GitHub account, and a provider that counts what is asked of it and answers so many bytes.
+async fn world(bytes: usize) -> (Deployment, AccountId, Rc<Cell<u32>>, String) {
+    let count = Rc::new(Cell::new(0));
+    let asked = count.clone();
+    let world = deployment(move |request| {
+        asked.set(asked.get() + 1);
+        let status = if request.method == "GET" { 200 } else { 201 };
+        let body = json!({ "number": asked.get(), "body": "x".repeat(bytes) });
+        Ok(Response::new(status, "application/json", body.to_string()))
+    });
+    let app = &world.app;
+    let mut connection = connection::fresh("github", "github", &app.keys, &*app.clock, &*app.random);
+    connection.client_id = "client".into();
+    connection::save(&*app.config, &connection).await.unwrap();
+    let id = app.connection("github").await.unwrap().account_id("user", &app.keys).unwrap();
+    let birth = Birth {
+        id: id.clone(),
+        connection_name: "github".into(),
+        connector: "github".into(),
+        authorization_type: "OAUTH".into(),
+        identifier: "user".into(),
+    };
+    let import = Import {
+        access_token: Secret::new("access-token-0"),
+        refresh_token: None,
+        scopes: vec!["repo".into()],
+        expires_at: None,
+    };
+    world.objects.ask(&id, Command::Create { birth, import: Some(import), fields: BTreeMap::new() }).await.unwrap();
+    let basic = format!("Basic {}", digest::base64(b"first:first-secret-0000"));
+    let form = [("authorization", basic.as_str()), ("content-type", "application/x-www-form-urlencoded")];
+    let token = send(&world, "POST", "/oauth/token", &form, "grant_type=client_credentials").await;
+    let bearer = format!("Bearer {}", token.body["access_token"].as_str().unwrap());
+    count.set(0);
+    (world, id, count, bearer)
+}
+
+fn create(title: &str) -> String {
+    json!({ "tool_name": "github_issue_create", "connection_name": "github", "identifier": "user",
+        "params": { "owner": "jo", "repo": "r", "title": title } })
+    .to_string()
+}
+
+async fn write(world: &Deployment, bearer: &str, key: &str) -> Asked {
+    let headers = [("authorization", bearer), ("idempotency-key", key)];
+    send(world, "POST", "/api/v1/execute_tool", &headers, &create("Broken")).await
+}
+
+#[test]
+fn a_call_that_broke_off_is_not_sent_again_all_day() {
+    pollster::block_on(async {
+        let (world, _, asked, bearer) = world(10).await;
+        let mut request = Request {
+            method: "POST".into(),
+            url: "https://vk.example.com/api/v1/execute_tool".into(),
+            body: Body::Bytes(create("Broken").into()),
+            ..Request::default()
+        };
+        put(&mut request.headers, "authorization", &bearer);
+        put(&mut request.headers, "idempotency-key", "key");
+        {
+            // The Worker dies while it waits for the provider.
+            let mut call = Box::pin(world.later.beside(http::handle(&world.app, request)));
+            while asked.get() == 0 && world.later.0.borrow().is_empty() {
+                assert!(futures_util::poll!(&mut call).is_pending());
+            }
+        }
+        world.later.0.take();
+        assert_eq!(write(&world, &bearer, "key").await.code(), (409, "CONFLICT", true), "it may still run");
+        for hours in [1, 23] {
+            world.clock.0.set(NOW + hours * 3_600_000);
+            let (world, bearer) = (&world, fresh_bearer(&world).await);
+            let again = write(world, &bearer, "key").await;
+            assert_eq!(again.code(), (409, "CONFLICT", false));
+            assert!(again.body["error"]["message"].as_str().unwrap().starts_with("outcome unknown"));
+        }
+        assert_eq!(asked.get(), 0);
+        let bearer = fresh_bearer(&world).await;
+        assert_eq!(write(&world, &bearer, "another key").await.status, 200, "only a new key sends it again");
+        world.clock.0.set(NOW + 24 * 3_600_000);
+        let bearer = fresh_bearer(&world).await;
+        assert_eq!(write(&world, &bearer, "key").await.status, 200);
+    });
+}
+
+async fn fresh_bearer(world: &Deployment) -> String {
+    let basic = format!("Basic {}", digest::base64(b"first:first-secret-0000"));
+    let form = [("authorization", basic.as_str()), ("content-type", "application/x-www-form-urlencoded")];
+    let token = send(world, "POST", "/oauth/token", &form, "grant_type=client_credentials").await;
+    format!("Bearer {}", token.body["access_token"].as_str().unwrap())
+}
+
+#[test]
+fn a_call_whose_client_has_gone_away_is_finished_and_its_answer_kept() {
+    pollster::block_on(async {
+        let (world, _, asked, bearer) = world(10).await;
+        let mut request = Request {
+            method: "POST".into(),
+            url: "https://vk.example.com/api/v1/execute_tool".into(),
+            body: Body::Bytes(create("Broken").into()),
+            ..Request::default()
+        };
+        put(&mut request.headers, "authorization", &bearer);
+        put(&mut request.headers, "idempotency-key", "key");
+        {
+            let mut call = Box::pin(http::handle(&world.app, request));
+            while world.later.0.borrow().is_empty() {
+                assert!(futures_util::poll!(&mut call).is_pending());
+            }
+        }
+        for work in world.later.0.take() {
+            work.await;
+        }
+        assert_eq!(asked.get(), 1);
+        let again = write(&world, &bearer, "key").await;
+        assert_eq!((again.status, again.headers["idempotent-replayed"].as_bytes()), (200, &b"true"[..]));
+        assert_eq!(again.body["data"]["number"], 1);
+        assert_eq!(asked.get(), 1);
+    });
+}
+
+#[test]
+fn a_success_that_cannot_be_kept_is_answered_and_not_sent_again() {
+    pollster::block_on(async {
+        let (world, _, asked, bearer) = world(10).await;
+        world.objects.deaf.set(true);
+        let first = write(&world, &bearer, "key").await;
+        assert_eq!((first.status, first.headers["idempotent-kept"].as_bytes()), (200, &b"false"[..]));
+        assert_eq!(first.body["data"]["number"], 1);
+        world.objects.deaf.set(false);
+        assert_eq!(write(&world, &bearer, "key").await.code(), (409, "CONFLICT", true));
+        assert_eq!(asked.get(), 1);
+    });
+}
+
+#[test]
+fn an_answer_too_long_to_keep_is_refused_and_not_sent_again() {
+    pollster::block_on(async {
+        let (world, _, asked, bearer) = world(1_000_000).await;
+        assert_eq!(write(&world, &bearer, "key").await.status, 200);
+        let again = write(&world, &bearer, "key").await;
+        assert_eq!(again.code(), (409, "CONFLICT", false), "{}", again.body);
+        assert_eq!(asked.get(), 1);
+    });
+}
+
+#[test]
+fn kept_answers_are_bounded_and_the_oldest_goes_first() {
+    pollster::block_on(async {
+        let (world, id, asked, bearer) = world(900_000).await;
+        for n in 0..9 {
+            world.clock.0.set(NOW + n * 1000);
+            assert_eq!(write(&world, &bearer, &format!("key-{n}")).await.status, 200);
+        }
+        let (_, storage) = world.objects.object(id.as_str());
+        assert!(storage.usage("").bytes < 9 * 1024 * 1024, "{:?}", storage.usage(""));
+        assert_eq!(
+            write(&world, &bearer, "key-0").await.code(),
+            (409, "CONFLICT", false),
+            "gone, and still not sent again"
+        );
+        assert_eq!(write(&world, &bearer, "key-8").await.body["data"]["number"], 9);
+        assert_eq!(asked.get(), 9);
+        world.objects.ask(&id, Command::Disconnect).await.unwrap();
+    });
+}
+
+#[test]
+fn many_small_answers_are_bounded_in_number() {
+    pollster::block_on(async {
+        let (world, id, ..) = world(10).await;
+        for n in 0..1_001 {
+            let (key, by) = (format!("key-{n}"), "exec_1".to_owned());
+            let claim = Command::Claim { key: key.clone(), request: "r".into(), by: by.clone() };
+            world.objects.ask(&id, claim).await.unwrap();
+            world.objects.ask(&id, Command::Settle { key, by, answer: Some(json!({})) }).await.unwrap();
+        }
+        let (object, storage) = world.objects.object(id.as_str());
+        assert_eq!(storage.usage("answer:").records, 900);
+        assert_eq!(storage.usage("idempotency:").records, 1_001, "the keys refuse all day");
+        world.clock.0.set(NOW + 25 * 3_600_000);
+        while object.next_wake().is_some_and(|at| at <= world.clock.0.get()) {
+            object.wake().await;
+        }
+        assert_eq!(storage.usage("idempotency:").records + storage.usage("answer:").records, 0);
+    });
+}
+
+#[test]
+fn a_read_has_nothing_to_keep() {
+    pollster::block_on(async {
+        let (world, id, asked, bearer) = world(10).await;
+        let read =
+            json!({ "tool_name": "github_user_get_authenticated", "connection_name": "github", "identifier": "user" });
+        let headers = [("authorization", bearer.as_str()), ("idempotency-key", "key")];
+        for _ in 0..2 {
+            let answer = send(&world, "POST", "/api/v1/execute_tool", &headers, &read.to_string()).await;
+            assert_eq!(answer.status, 200, "{}", answer.body);
+        }
+        assert_eq!(asked.get(), 2);
+        let (_, storage) = world.objects.object(id.as_str());
+        assert_eq!(storage.usage("idempotency:").records, 0);
+    });
+}
+
+#[test]
+fn a_claim_belongs_to_the_execution_that_made_it() {
+    pollster::block_on(async {
+        let (world, id, ..) = world(10).await;
+        let claim = |by: &str| Command::Claim { key: "key".into(), request: "r".into(), by: by.into() };
+        let free = |by: &str| Command::Settle { key: "key".into(), by: by.into(), answer: None };
+        world.objects.ask(&id, claim("exec_1")).await.unwrap();
+        assert!(world.objects.ask(&id, claim("exec_1")).await.is_ok(), "the first answer may have been lost");
+        assert!(world.objects.ask(&id, claim("exec_2")).await.is_err());
+        world.objects.ask(&id, free("exec_1")).await.unwrap();
+        world.objects.ask(&id, claim("exec_2")).await.unwrap();
+        // The first one's message comes a second time.
+        world.objects.ask(&id, free("exec_1")).await.unwrap();
+        assert!(world.objects.ask(&id, claim("exec_3")).await.is_err());
+    });
+}
+
+#[test]
+fn what_the_version_before_kept_is_still_answered() {
+    pollster::block_on(async {
+        let (world, id, asked, bearer) = world(10).await;
+        let (_, storage) = world.objects.object(id.as_str());
+        let kept = json!({ "status": 200, "body": { "data": { "number": 7 } } }).to_string();
+        let context = format!("{id}/idempotency");
+        let sealed = world.app.keys.seal(&context, &Secret::new(kept), &*world.app.random);
+        // The call as it was hashed: the tool's name and its input.
+        let request = digest::hash("github_issue_create\n{\"owner\":\"jo\",\"repo\":\"r\",\"title\":\"Broken\"}");
+        let record = json!({ "request": request, "answer": sealed, "expires_at": NOW + 3_600_000 });
+        let place = format!("idempotency:{}", digest::hash("first\nkey"));
+        storage.put_until(&place, &record.to_string(), NOW + 3_600_000);
+        assert_eq!(write(&world, &bearer, "key").await.body["data"]["number"], 7);
+        assert_eq!(asked.get(), 0);
+    });
+}
