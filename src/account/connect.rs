@@ -186,7 +186,10 @@ impl Object {
     ) -> std::result::Result<NewTokens, Failed> {
         let ours = |error: Error| (None, error);
         let authorize_url = target.authorize_url().map_err(ours)?;
-        check_issuer(&authorize_url, answer.iss.as_deref()).map_err(|error| (Some(Reason::IssuerMismatch), error))?;
+        // An endpoint that was moved has another issuer, and nobody says which.
+        let issuer = target.connection.endpoints.authorize_url.is_none().then_some(oauth2.issuer);
+        check_issuer(&authorize_url, issuer.unwrap_or_default(), answer.iss.as_deref())
+            .map_err(|error| (Some(Reason::IssuerMismatch), error))?;
         if let Some(code) = &answer.error {
             let words = answer.error_description.as_deref();
             return Err(denied(target.connector.name, code, words, token::meaning(oauth2, code, words)));
@@ -347,15 +350,36 @@ fn denied(provider: &str, code: &str, description: Option<&str>, meaning: Option
     (Some(reason), Error::new(Code::ProviderPermissionDenied, message.trim_end()))
 }
 
-/// RFC 9207: an answer that names its issuer must name this provider: the same site as the authorization endpoint.
-fn check_issuer(authorize_url: &str, iss: Option<&str>) -> Result<()> {
+/// RFC 9207: an answer that names its issuer must name this provider: letter by letter the `issuer` that the connector
+/// declares, or where it declares none, the same site as the authorization endpoint.
+fn check_issuer(authorize_url: &str, issuer: &str, iss: Option<&str>) -> Result<()> {
     let Some(iss) = iss else { return Ok(()) };
     let host = |url: &str| Url::parse(url).ok().map(|url| url.origin());
-    if host(iss).is_some() && host(iss) == host(authorize_url) {
+    let fine = if issuer.is_empty() { host(iss).is_some() && host(iss) == host(authorize_url) } else { iss == issuer };
+    if fine {
         return Ok(());
     }
     Err(flow_error(
         "issuer_mismatch",
         "The answer came from another authorization server than the one you were sent to. Nothing was changed.",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_issuer;
+
+    #[test]
+    fn an_issuer_is_compared_letter_by_letter_where_it_is_known() {
+        let authorize = "https://accounts.google.com/o/oauth2/v2/auth";
+        let fine = |issuer, iss| check_issuer(authorize, issuer, iss).is_ok();
+        assert!(fine("", None) && fine("https://accounts.google.com", None));
+        assert!(fine("", Some("https://accounts.google.com/tenant")));
+        assert!(fine("https://accounts.google.com", Some("https://accounts.google.com")));
+        for other in ["https://accounts.google.com/", "https://accounts.google.com/tenant", "https://evil.example", ""]
+        {
+            assert!(!fine("https://accounts.google.com", Some(other)), "{other}");
+        }
+        assert!(!fine("", Some("https://evil.example")) && !fine("", Some("nonsense")));
+    }
 }

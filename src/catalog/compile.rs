@@ -284,8 +284,15 @@ fn compile_oauth2(file: &OAuth2File, problems: &mut Problems) -> OAuth2 {
         Some(pointers) => texts(pointers),
         None => list(vec![text(usual)]),
     };
+    if !file.issuer.is_empty() && (!file.issuer.starts_with("https://") || file.issuer.contains(['?', '#', '{'])) {
+        problems.add(&format!(
+            "`{}` is no issuer: that is an https URL without query, fragment or holes (RFC 9207 section 2)",
+            file.issuer
+        ));
+    }
     OAuth2 {
         authorize_url: text(&file.authorize_url),
+        issuer: text(&file.issuer),
         token_url: text(&file.token_url),
         client_auth: problems.word("client_auth", &file.client_auth, CLIENT_AUTH),
         pkce: file.pkce,

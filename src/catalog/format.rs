@@ -122,6 +122,8 @@ pub struct OAuth1File {
 #[serde(deny_unknown_fields)]
 pub struct OAuth2File {
     pub authorize_url: String,
+    #[serde(default)]
+    pub issuer: String,
     pub token_url: String,
     pub client_auth: String,
     #[serde(default = "yes")]

@@ -196,6 +196,8 @@ pub struct OAuth1 {
 pub struct OAuth2 {
     /// Authorization endpoint (RFC 6749 section 3.1); may have `{field}` holes.
     pub authorize_url: &'static str,
+    /// What `iss` of its answers is, letter by letter (RFC 9207); empty when the vendor names none.
+    pub issuer: &'static str,
     /// Token endpoint (RFC 6749 section 3.2).
     pub token_url: &'static str,
     /// How the client authenticates at the token endpoint.

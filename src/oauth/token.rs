@@ -298,6 +298,7 @@ mod tests {
     fn oauth2(client_auth: ClientAuth) -> OAuth2 {
         OAuth2 {
             authorize_url: "https://a.example/authorize",
+            issuer: "",
             token_url: "https://a.example/token",
             client_auth,
             pkce: true,
