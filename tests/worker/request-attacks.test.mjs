@@ -115,7 +115,8 @@ test("endpoint overrides are https or loopback, and never a private network", as
   for (const url of [
     "javascript:alert(1)", "data:text/html,x", "file:///etc/passwd", "http://evil.example/", "http://127.0.0.1.evil.example/", "http://localhost@evil.example/",
     "http://localhost.evil.example/", "https://169.254.169.254/", "https://10.0.0.1/", "https://192.168.1.1/", "https://172.16.0.1/", "https://[fd00::1]/",
-    "https://[::ffff:10.0.0.1]/", "https://user:pass@example.com/", "not a url", "",
+    "https://[::ffff:10.0.0.1]/", "https://metadata.google.internal./", "https://localhost./", "https://[64:ff9b::a00:1]/", "https://[2002:a00:1::]/",
+    "https://198.18.0.1/", "https://240.0.0.1/", "https://router.home.arpa/", "https://nas.lan/", "https://user:pass@example.com/", "not a url", "",
   ]) {
     for (const field of ["authorize_url", "token_url", "revoke_url", "api_base"]) {
       const answer = await api.createConnection({ name: "bad", connector: "github", ...peer.client, endpoints: { ...peer.endpoints, [field]: url } });
