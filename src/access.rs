@@ -6,7 +6,8 @@ use crate::account::{AccountId, check_identifier};
 use crate::app::{App, Known, Leased, remember};
 use crate::catalog::{Connector, Tool};
 use crate::code::Code;
-use crate::error::{Error, Result};
+use crate::connection;
+use crate::error::{Error, Result, short};
 use crate::limit::gate;
 use crate::ports::Millis;
 use futures_util::FutureExt;
@@ -46,18 +47,31 @@ impl Used {
     }
 }
 
-/// Finds the account a caller names. `provider` stands in for a connection that is not named.
-pub async fn find(app: &App, named: &Named, provider: Option<&str>) -> Result<Used> {
+/// Finds the account a caller names. `provider` stands in for a connection that is not named. What is of a connection
+/// that the caller `may` not use is answered as what does not exist, and its name is not said.
+pub async fn find(app: &App, named: &Named, provider: Option<&str>, may: &dyn Fn(&str) -> bool) -> Result<Used> {
+    if let Some(name) = named.connection.as_deref().filter(|name| !may(name)) {
+        return Err(connection::not_found(name));
+    }
     let (id, known) = match (&named.id, &named.identifier) {
-        (Some(id), _) => {
-            let id = AccountId::parse(id).ok_or_else(|| not_found(id))?;
-            let name = connection_name(app, &id).await?;
+        (Some(text), _) => {
+            let id = AccountId::parse(text).ok_or_else(|| not_found(text))?;
+            let name = connection_name(app, &id).await.map_err(|error| match error.code {
+                Code::ConnectedAccountNotFound => not_found(text),
+                _ => error,
+            })?;
+            if !may(&name) {
+                return Err(not_found(text));
+            }
             (id, app.connection(&name).await?)
         }
         (None, Some(identifier)) => {
             check_identifier(identifier)?;
             let name = named.connection.as_deref().or(provider);
             let name = name.ok_or_else(|| Error::invalid("connection_name is missing"))?;
+            if !may(name) {
+                return Err(connection::not_found(name));
+            }
             let known = app.connection(name).await?;
             (known.account_id(identifier, &app.keys)?, known)
         }
@@ -71,8 +85,10 @@ pub async fn find(app: &App, named: &Named, provider: Option<&str>) -> Result<Us
     Ok(Used { connector: known.connection.connector()?, id, known })
 }
 
-fn not_found(id: &str) -> Error {
-    Error::new(Code::ConnectedAccountNotFound, format!("no connected account `{id}`"))
+/// The failure for an account that does not exist.
+pub fn not_found(id: &str) -> Error {
+    let message = format!("no connected account `{}`; GET /api/v1/connected_accounts lists them", short(id));
+    Error::new(Code::ConnectedAccountNotFound, message)
 }
 
 /// The name of an account's connection: from what is leased, from KV, or from the account itself.

@@ -4,6 +4,7 @@ use crate::account::AccountId;
 use crate::account::command::Accounts;
 use crate::account::snapshot::Snapshot;
 use crate::caller::Caller;
+use crate::caller::throttle::Throttle;
 use crate::connection::{self, Connection};
 use crate::digest;
 use crate::error::Result;
@@ -79,6 +80,8 @@ pub struct Isolate {
     pub leased: RefCell<HashMap<AccountId, (Millis, Rc<Leased>)>>,
     /// Permits.
     pub leases: Leases,
+    /// Failures at the token endpoint.
+    pub throttle: Throttle,
 }
 
 /// A connection and, once it was needed, the key its account ids are made with.

@@ -1,5 +1,7 @@
 //! Callers: agents and backends that authenticate to us with client credentials (RFC 6749 section 4.4).
 
+pub mod throttle;
+
 use crate::code::Code;
 use crate::digest;
 use crate::error::{Error, Result};
@@ -62,6 +64,12 @@ pub struct Caller {
     pub connections: Option<Vec<String>>,
     /// When it was made.
     pub created_at: Millis,
+}
+
+/// Whether a text can be a client id of ours. What cannot be one is not looked up.
+pub fn is_id(text: &str) -> bool {
+    let letters = text.strip_prefix("vkc_").unwrap_or_default();
+    letters.len() == 24 && letters.bytes().all(|b| b.is_ascii_lowercase() || (b'2'..=b'7').contains(&b))
 }
 
 /// KV key of a caller.
@@ -172,6 +180,7 @@ mod tests {
     #[test]
     fn a_caller_knows_its_secret_alone() {
         let (caller, secret) = Caller::create("agent", vec![], None, 0, &Counting(0.into()));
+        assert!(is_id(&caller.client_id) && !is_id("vkc_") && !is_id(secret.reveal()));
         assert!(caller.knows(&secret) && !caller.knows(&Secret::new("vks_")));
     }
 }

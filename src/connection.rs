@@ -4,13 +4,22 @@ use crate::catalog::model::{Auth, ClientAuth, Credential, Field, Method};
 use crate::catalog::{self, Connector};
 use crate::code::Code;
 use crate::digest;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, short};
 use crate::keys::Keys;
 use crate::ports::{Clock, Millis, Random, Store, random};
 use crate::secret::Secret;
 use regex_lite::Regex;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// The most bytes of a client id or an endpoint.
+pub const LONGEST_TEXT: usize = 2_048;
+/// The most bytes of the operator's name on the consent page.
+pub const LONGEST_OPERATOR: usize = 200;
+/// The most scopes a connection asks for.
+pub const MOST_SCOPES: usize = 200;
+/// The most problems that are listed at once.
+pub const MOST_PROBLEMS: usize = 50;
 
 /// What is stored of a connection, and what a request may say of one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -202,7 +211,28 @@ impl Connection {
     /// What is wrong with it, field and words.
     pub fn problems(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
-        let mut problem = |field: &str, words: String| problems.push((format!("/{field}"), words));
+        // A list of what is wrong is for people; a body of a megabyte could make it thousands of times as long.
+        let mut problem = |field: &str, words: String| {
+            if problems.len() < MOST_PROBLEMS {
+                problems.push((format!("/{}", short(field)), words));
+            }
+        };
+        for (field, text, most) in [
+            ("client_id", self.client_id.as_str(), LONGEST_TEXT),
+            ("operator", self.operator.as_deref().unwrap_or_default(), LONGEST_OPERATOR),
+        ] {
+            if text.len() > most || text.chars().any(char::is_control) {
+                problem(field, format!("must have at most {most} bytes and no control characters"));
+            }
+        }
+        for (field, url) in self.endpoints.all() {
+            if url.as_deref().is_some_and(|url| url.len() > LONGEST_TEXT) {
+                problem(&field.replace('.', "/"), format!("must have at most {LONGEST_TEXT} bytes"));
+            }
+        }
+        if self.scopes.as_ref().is_some_and(|scopes| scopes.len() > MOST_SCOPES) {
+            problem("scopes", format!("must be at most {MOST_SCOPES}"));
+        }
         if !is_name(&self.name) {
             problem("name", "must match [a-z0-9][a-z0-9_-]{0,62}".into());
         }
@@ -212,12 +242,17 @@ impl Connection {
             }
         }
         let Some(connector) = catalog::find_connector(&self.connector) else {
-            problem("connector", format!("no connector `{}`", self.connector));
+            problem("connector", format!("no connector `{}`", short(&self.connector)));
             return problems;
         };
         let ways: Vec<_> = methods(&connector.auth).map(method_name).collect();
         if let Some(named) = self.method.as_deref().filter(|named| !ways.contains(named)) {
-            let words = format!("{} has no way to connect named `{named}`; it has {}", connector.name, ways.join(", "));
+            let words = format!(
+                "{} has no way to connect named `{}`; it has {}",
+                connector.name,
+                short(named),
+                ways.join(", ")
+            );
             problem("method", words);
             return problems;
         }
@@ -233,8 +268,10 @@ impl Connection {
         }
         if let (Some(oauth2), Some(scopes)) = (&connector.auth.oauth2, &self.scopes) {
             let separator = oauth2.scope_separator.chars().next().unwrap_or(' ');
-            for scope in scopes.iter().filter(|scope| scope.is_empty() || scope.contains([separator, ' ', '"'])) {
-                problem("scopes", format!("`{scope}` is not one scope"));
+            let wrong =
+                |scope: &&String| scope.is_empty() || scope.len() > 512 || scope.contains([separator, ' ', '"']);
+            for scope in scopes.iter().filter(wrong) {
+                problem("scopes", format!("`{}` is not one scope", short(scope)));
             }
         }
         self.check_fields(connector, &mut problem);
@@ -269,6 +306,12 @@ impl Connection {
             let given = self.fields.get(field.name).map(String::as_str);
             let given = given.or_else(|| self.opened.get(field.name).map(Secret::reveal));
             let wrong = match given {
+                // The operator's secrets are sent in headers beside the token.
+                Some(value)
+                    if field.secret && field.by_operator && !field.multiline && !Secret::new(value).is_sendable() =>
+                {
+                    Some("must be visible ASCII, without a space around it".into())
+                }
                 Some(value) => field_problem(field, value),
                 None if field.by_operator && field.required && !self.secrets.contains_key(field.name) => {
                     Some(format!("is needed: {}", field.help))
@@ -380,7 +423,7 @@ pub async fn load(store: &dyn Store, keys: &Keys, name: &str) -> Result<Connecti
 
 /// The failure for a name that no connection has.
 pub fn not_found(name: &str) -> Error {
-    Error::new(Code::ConnectionNotFound, format!("no connection `{name}`; GET /api/v1/connections lists them"))
+    Error::new(Code::ConnectionNotFound, format!("no connection `{}`; GET /api/v1/connections lists them", short(name)))
 }
 
 /// Writes a connection.

@@ -8,6 +8,15 @@ use std::fmt;
 /// Shorthand for what nearly every function here answers.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// What a caller named, cut to what a message may repeat of it.
+pub fn short(text: &str) -> String {
+    const SHOWN: usize = 80;
+    if text.chars().nth(SHOWN).is_none() {
+        return text.to_owned();
+    }
+    text.chars().take(SHOWN).chain(['…']).collect()
+}
+
 /// Whose doing a failure is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

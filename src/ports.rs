@@ -1,6 +1,7 @@
 //! What the domain needs from outside: each trait is one thing, with one real and one in-memory implementation.
 
-use crate::error::Result;
+use crate::code::Code;
+use crate::error::{Error, Result, short};
 use ::http::HeaderMap;
 use async_trait::async_trait;
 use std::any::Any;
@@ -70,12 +71,28 @@ pub struct Request {
     pub body: Body,
     /// Milliseconds until it is given up.
     pub timeout_ms: u32,
+    /// The platform's own headers that `headers` were read from, if they were: a value that is no UTF-8 can be handed on
+    /// byte for byte from there alone.
+    pub received: Option<Rc<dyn Any>>,
 }
 
 impl Request {
-    /// Adds a header; names and values that cannot be one are left out.
-    pub fn header(&mut self, name: &str, value: &str) {
+    /// Sets a header that is written in the program.
+    pub fn header(&mut self, name: &'static str, value: &'static str) {
         put(&mut self.headers, name, value);
+    }
+
+    /// Sets a header that is made of data. What cannot be one is a failure, never a request without it: it may be the
+    /// credential.
+    pub fn set_header(&mut self, name: &str, value: &str) -> Result<()> {
+        let header = ::http::HeaderName::try_from(name).ok().zip(::http::HeaderValue::try_from(value).ok());
+        let Some((name, value)) = header else {
+            // The value may be a secret, and is not shown.
+            let message = format!("what should go into the header `{}` cannot stand in one", short(name));
+            return Err(Error::new(Code::InvalidToolInput, message));
+        };
+        self.headers.insert(name, value);
+        Ok(())
     }
 }
 
@@ -117,9 +134,29 @@ pub fn put(headers: &mut HeaderMap, name: &str, value: &str) {
     }
 }
 
-/// A header's value, if it is text.
+/// A header's value, if it is text: UTF-8, which ASCII is.
 pub fn get<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
+    std::str::from_utf8(headers.get(name)?.as_bytes()).ok()
+}
+
+/// A header of ours that names something, which may be written in any alphabet: as UTF-8, or percent-encoded where a
+/// client can send ASCII alone. A `%` that begins no two digits stands for itself. What cannot be read is a failure, since
+/// a name that is left out is another request.
+pub fn text(headers: &HeaderMap, name: &'static str) -> Result<Option<String>> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    let unreadable = || Error::invalid(format!("the header {name} is not UTF-8; send it percent-encoded"));
+    let value = std::str::from_utf8(value.as_bytes()).map_err(|_| unreadable())?;
+    // The platform has put U+FFFD where bytes were no UTF-8.
+    if value.contains('\u{fffd}') {
+        return Err(unreadable());
+    }
+    let is_encoded = value.contains('%')
+        && value.split('%').skip(1).all(|rest| rest.len() >= 2 && rest.bytes().take(2).all(|b| b.is_ascii_hexdigit()));
+    if !is_encoded {
+        return Ok(Some(value.to_owned()));
+    }
+    let decoded = percent_encoding::percent_decode_str(value).decode_utf8().map_err(|_| unreadable())?;
+    Ok(Some(decoded.into_owned()))
 }
 
 /// Why a request got no answer.
@@ -140,6 +177,9 @@ pub trait Http {
     async fn send(&self, request: Request) -> std::result::Result<Response, Unanswered>;
     /// Sends and hands the answer's body on as a stream; the time limit ends with its headers.
     async fn stream(&self, request: Request) -> std::result::Result<Response, Unanswered>;
+    /// Looks at the beginning of a streamed answer: the whole body if it has at most `most` bytes and comes soon, else none.
+    /// The answer itself stays as it was, to be handed on whole.
+    async fn peek(&self, answer: &mut Response, most: usize) -> Option<Vec<u8>>;
 }
 
 /// The most bytes read of a provider's answer to a tool: what base64 and JSON make of it still fits the isolate's memory.

@@ -137,7 +137,7 @@ impl Target<'_> {
     /// The URL of a path below the base, or of an absolute URL on one of the connector's hosts.
     pub fn url(&self, path_or_url: &str) -> Result<Url> {
         let refused = |message: String| Error::invalid(message).of(self.connector.id);
-        if !path_or_url.contains("://") {
+        if !is_absolute(path_or_url) {
             let base = self.base()?;
             let parsed = Url::parse(&format!("{base}{path_or_url}"));
             let url = parsed.map_err(|error| refused(format!("`{path_or_url}` makes no URL: {error}")))?;
@@ -166,7 +166,8 @@ impl Target<'_> {
 
     fn check_host(&self, url: &Url, more: &[&str]) -> Result<()> {
         let host = url.host_str().unwrap_or_default();
-        let base = Url::parse(&self.fill(self.connector.http.base_url)?).ok();
+        // An account that is being looked up may not know yet what its base URL needs.
+        let base = self.fill(self.connector.http.base_url).ok().and_then(|base| Url::parse(&base).ok());
         let own = base.as_ref().and_then(Url::host_str) == Some(host);
         let declared = self.connector.http.hosts.iter().chain(more).filter_map(|declared| self.fill(declared).ok());
         let fine =
@@ -199,8 +200,10 @@ impl Target<'_> {
         if self.is_override(&url) {
             return Ok(url);
         }
-        let declared = self.fill(self.connector.http.base_url).unwrap_or_default();
-        let text = if let Some(rest) = url.as_str().strip_prefix(&declared) {
+        // While an account is being looked up its base URL may not be known: then nothing is below it yet.
+        let declared = self.fill(self.connector.http.base_url).ok();
+        let below = declared.as_deref().and_then(|declared| below(url.as_str(), declared));
+        let text = if let Some(rest) = below {
             format!("{}{rest}", base.trim_end_matches('/'))
         } else {
             let origin = Url::parse(base).map(|base| base.origin().ascii_serialization()).unwrap_or_default();
@@ -218,9 +221,65 @@ impl Target<'_> {
     }
 }
 
+/// What follows a base URL in a URL below it. `https://api.example.com/v1` is no base of `https://api.example.com/v10`.
+pub fn below<'a>(url: &'a str, base: &str) -> Option<&'a str> {
+    let rest = url.strip_prefix(base.trim_end_matches('/'))?;
+    (rest.is_empty() || rest.starts_with(['/', '?', '#'])).then_some(rest)
+}
+
+/// Whether a text begins with a scheme (RFC 3986 section 3.1), so that it names its host itself. `://` further on is a
+/// value like any other.
+pub fn is_absolute(text: &str) -> bool {
+    let Some((scheme, _)) = text.split_once("://") else { return false };
+    scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::segment;
+    use super::{Target, Variables, below, is_absolute, segment};
+
+    #[test]
+    fn look_ups_find_an_api_that_was_moved_also_before_the_account_knows_its_base() {
+        for connector in crate::catalog::CONNECTORS {
+            let keys = crate::keys::Keys::parse("k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").ok().unwrap();
+            let source = crate::keys::tests::Counting(0.into());
+            let mut connection = crate::connection::fresh("c", connector.id, &keys, &Never, &source);
+            connection.endpoints.api_base = Some("https://egress.example.com/base".into());
+            let variables = Variables::new();
+            let target = Target { connector, connection: &connection, variables: &variables };
+            for lookup in connector.auth.identity.iter().filter(|lookup| !lookup.request.1.contains("{account.")) {
+                let url = target.lookup_url(lookup.request.1).unwrap();
+                assert_eq!(url.host_str(), Some("egress.example.com"), "{}: {url}", connector.id);
+            }
+        }
+    }
+
+    struct Never;
+    impl crate::ports::Clock for Never {
+        fn now(&self) -> crate::ports::Millis {
+            0
+        }
+    }
+
+    #[test]
+    fn only_a_scheme_at_the_start_makes_a_url() {
+        for url in ["https://x.example", "HTTP://x", "a+b-c.1://x"] {
+            assert!(is_absolute(url), "{url}");
+        }
+        for path in ["/search?q=https://x.example", "/contents/a://b", "://x", "1a://x", "/x", "", "//x.example/a"] {
+            assert!(!is_absolute(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_base_ends_at_a_step_of_the_path() {
+        assert_eq!(below("https://a.example/v1/x?y", "https://a.example/v1/"), Some("/x?y"));
+        assert_eq!(below("https://a.example/v1", "https://a.example/v1"), Some(""));
+        for other in ["https://a.example/v10/x", "https://a.example.evil.example/v1", "https://b.example/v1/x"] {
+            assert_eq!(below(other, "https://a.example/v1"), None, "{other}");
+        }
+    }
 
     #[test]
     fn a_path_parameter_stays_one_segment() {

@@ -54,7 +54,7 @@ impl Object {
         let mut request =
             revoke::request(how, client_auth, &url, &client, &token, &access, |name| target.variable(name))?;
         if how.auth == RevokeAuth::RevokeAsAccount {
-            crate::tool::request::authorize(&mut request, &target, &access);
+            crate::tool::request::authorize(&mut request, &target, &access).ok()?;
         }
         Some(match self.world.http.send(request).await {
             Ok(response) if self.is_fine(target.connector, &response) => Ok(()),

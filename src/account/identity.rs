@@ -94,7 +94,7 @@ impl Object {
         let mut request = Request { method: method.into(), url, timeout_ms: LOOKUP_TIMEOUT_MS, ..Request::default() };
         request.header("accept", "application/json");
         if lookup.credential {
-            crate::tool::request::authorize(&mut request, target, access);
+            crate::tool::request::authorize(&mut request, target, access)?;
         }
         let client = self.client(target)?;
         let value = |name: &str| match name {

@@ -112,7 +112,14 @@ fn token(key: &Key, connection: &Connection, variables: &Variables, secrets: &Se
     let text = template::fill(key.token, |name| value(&target, secrets, name)).ok_or_else(|| {
         Error::internal(format!("the key of {} needs a field it does not ask for", target.connector.name))
     })?;
-    Ok(Secret::new(if key.base64 { digest::base64(text.as_bytes()) } else { text }))
+    let token = Secret::new(if key.base64 { digest::base64(text.as_bytes()) } else { text });
+    if token.is_sendable() {
+        return Ok(token);
+    }
+    let message = "This cannot be a key: it has characters that no key has, or too many. Copy it again.";
+    Err(Error::invalid(message)
+        .of(target.connector.id)
+        .with(|details| details.status_reason = Some("fields_invalid".into())))
 }
 
 fn no_way(name: &str) -> Error {

@@ -56,7 +56,7 @@ impl Http for Fetcher {
         let timeout = Duration::from_millis(u64::from(request.timeout_ms.max(1)));
         let response = self.fetch(request).await?;
         let (status, headers) = (response.status_code(), from_headers(response.headers()));
-        let reading = read_body(response);
+        let reading = read_body(response, MAX_ANSWER);
         let delay = Delay::from(timeout);
         pin_mut!(reading);
         let bytes = match select(reading, delay).await {
@@ -71,9 +71,35 @@ impl Http for Fetcher {
         let (status, headers) = (response.status_code(), from_headers(response.headers()));
         Ok(Response { status, headers, body: Body::Stream(Rc::new(response)) })
     }
+
+    async fn peek(&self, answer: &mut Response, most: usize) -> Option<Vec<u8>> {
+        let stream = match std::mem::take(&mut answer.body) {
+            Body::Stream(stream) => stream,
+            body => {
+                answer.body = body;
+                let bytes = answer.body.bytes();
+                return (bytes.len() <= most).then(|| bytes.to_vec());
+            }
+        };
+        let mut upstream = Rc::try_unwrap(stream.downcast::<worker::Response>().ok()?).ok()?;
+        // Two streams of one: what is read of the copy is kept for the other, so no more is read than is needed.
+        let copy = upstream.cloned();
+        answer.body = Body::Stream(Rc::new(upstream));
+        let reading = read_body(copy.ok()?, most);
+        let delay = Delay::from(PEEK);
+        pin_mut!(reading);
+        match select(reading, delay).await {
+            Either::Left((bytes, _)) => bytes.ok(),
+            Either::Right(_) => None,
+        }
+    }
 }
 
-async fn read_body(mut response: worker::Response) -> Result<Vec<u8>, Unanswered> {
+/// How long the beginning of an answer is waited for before it is handed on unseen.
+const PEEK: Duration = Duration::from_secs(5);
+
+/// The body, up to a limit. The stream is cancelled when it is dropped, and so is what was not read.
+async fn read_body(mut response: worker::Response, most: usize) -> Result<Vec<u8>, Unanswered> {
     if matches!(response.status_code(), 101 | 204 | 205 | 304) {
         return Ok(Vec::new());
     }
@@ -84,7 +110,7 @@ async fn read_body(mut response: worker::Response) -> Result<Vec<u8>, Unanswered
     let mut bytes = Vec::new();
     while let Some(chunk) = stream.next().await {
         bytes.extend(chunk.map_err(|_| Unanswered::Unreachable)?);
-        if bytes.len() > MAX_ANSWER {
+        if bytes.len() > most {
             return Err(Unanswered::TooLarge);
         }
     }
@@ -95,7 +121,8 @@ async fn read_body(mut response: worker::Response) -> Result<Vec<u8>, Unanswered
 fn outgoing(request: &Request, signal: &web_sys::AbortSignal) -> worker::Result<worker::Request> {
     let init = web_sys::RequestInit::new();
     init.set_method(&request.method);
-    init.set_headers(to_headers(&request.headers)?.0.as_ref());
+    let received = request.received.as_ref().and_then(|received| received.downcast_ref::<web_sys::Headers>());
+    init.set_headers(shaped(received, &request.headers)?.0.as_ref());
     init.set_redirect(web_sys::RequestRedirect::Manual);
     init.set_signal(Some(signal));
     match &request.body {
@@ -129,7 +156,7 @@ pub async fn read_stream(stream: ReadableStream, most: usize) -> Outcome<Body> {
     Ok(Body::Bytes(bytes))
 }
 
-/// Headers in the domain's form. Values that are no visible text are left out.
+/// Headers in the domain's form. The platform reads values as UTF-8, with U+FFFD for what is none; they are kept as UTF-8.
 ///
 /// All of them cross into WebAssembly as one text, a line for each: a call for each name and value costs more than
 /// everything else a proxied call does here. A name has no comma, and a value no line break.
@@ -137,18 +164,39 @@ pub fn from_headers(headers: &Headers) -> HeaderMap {
     let text = String::from(Array::from(headers.0.as_ref()).join("\n"));
     let mut map = HeaderMap::new();
     for (name, value) in text.split('\n').filter_map(|line| line.split_once(',')) {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value.as_bytes())) {
             map.append(name, value);
         }
     }
     map
 }
 
+/// Headers in the platform's form: UTF-8 goes out as it is.
 fn to_headers(map: &HeaderMap) -> worker::Result<Headers> {
     let headers = Headers::new();
     for (name, value) in map {
-        if let Ok(value) = value.to_str() {
-            headers.append(name.as_str(), value)?;
+        append(&headers, name, value)?;
+    }
+    Ok(headers)
+}
+
+fn append(headers: &Headers, name: &HeaderName, value: &HeaderValue) -> worker::Result<()> {
+    headers.append(name.as_str(), &String::from_utf8_lossy(value.as_bytes()))
+}
+
+/// As `to_headers`, made of the headers that came: what was not changed is copied inside the platform, where also bytes
+/// that are no UTF-8 stay as they are, and need not cross into JavaScript one by one.
+fn shaped(came: Option<&web_sys::Headers>, map: &HeaderMap) -> worker::Result<Headers> {
+    let Some(came) = came else { return to_headers(map) };
+    let headers = Headers(web_sys::Headers::new_with_headers(came)?);
+    let there = from_headers(&headers);
+    for name in there.keys().filter(|name| !map.contains_key(*name)) {
+        headers.delete(name.as_str())?;
+    }
+    for name in map.keys().filter(|name| !there.get_all(*name).iter().eq(map.get_all(*name).iter())) {
+        headers.delete(name.as_str())?;
+        for value in map.get_all(name) {
+            append(&headers, name, value)?;
         }
     }
     Ok(headers)
@@ -156,7 +204,11 @@ fn to_headers(map: &HeaderMap) -> worker::Result<Headers> {
 
 /// Our answer in the platform's form.
 pub fn to_worker(response: Response) -> worker::Result<worker::Response> {
-    let headers = to_headers(&response.headers)?;
+    let came = match &response.body {
+        Body::Stream(stream) => stream.downcast_ref::<worker::Response>().map(|upstream| &upstream.headers().0),
+        _ => None,
+    };
+    let headers = shaped(came, &response.headers)?;
     let (builder, status) = (ResponseBuilder::new().with_headers(headers.clone()), response.status);
     // Statuses outside of what the platform takes (a provider's 999) become a 502 that says so.
     let (builder, status) = if (200..=599).contains(&status) {

@@ -17,13 +17,14 @@ use crate::digest;
 use crate::error::{Error, Result as Outcome};
 use crate::http::{self, respond_with_error};
 use crate::keys::Keys;
-use crate::ports::{Body, Request, Response, random};
+use crate::ports::{self, Body, Request, Response, random};
 use background::WaitUntil;
 use fetch::Fetcher;
 use futures_util::FutureExt;
 use kv::Kv;
 use objects::{AccountObjects, LimiterObjects};
 use platform::{SystemClock, SystemRandom, WebCrypto};
+use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use worker::{Context, Env, event};
@@ -54,7 +55,7 @@ async fn fetch(request: worker::Request, env: Env, context: Context) -> worker::
     let outcome = outcome.unwrap_or_else(|_| Err(panicked()));
     let response = outcome.unwrap_or_else(|error| respond_with_error(&error, &base)).with_header("x-request-id", &id);
     if response.status >= 500 || bound.is_ok_and(|bound| bound.verbose) {
-        log::request(&method, log::path(&url), &id, response.status);
+        log::request(&method, http::pattern(&method, &url), &id, response.status);
     }
     fetch::to_worker(response)
 }
@@ -81,7 +82,8 @@ async fn answer(
     if let Some(error) = objects::injected_fault(env, &url).await {
         return Err(error);
     }
-    Ok(http::handle(&app, read(request, url).await?).await)
+    let request = read(&app, request, url).await?;
+    Ok(http::handle(&app, request).await)
 }
 
 /// What the bindings and settings come to. They are the same for an isolate's whole life, and looking them up anew for
@@ -105,7 +107,7 @@ fn bound(env: &Env) -> Outcome<Rc<Bound>> {
         accounts: Rc::new(AccountObjects::new(env)?),
         limiters: Rc::new(LimiterObjects::new(env)?),
         settings: settings::settings(env)?,
-        public_url: settings::public_url(env),
+        public_url: settings::public_url(env)?,
         verbose: log::is_verbose(env),
     });
     BOUND.set(Some(bound.clone()));
@@ -133,17 +135,20 @@ impl Bound {
 }
 
 /// The request in the domain's terms. Bodies are read here, up to what their route takes, or handed on as a stream.
-async fn read(request: worker::Request, url: String) -> Outcome<Request> {
+async fn read(app: &App, request: worker::Request, url: String) -> Outcome<Request> {
     let inner = request.inner();
     let headers = fetch::from_headers(request.headers());
     let path = log::path(&url);
     let body = match inner.body() {
         None => Body::Empty,
+        // The platform makes an empty stream of it.
+        Some(_) if ports::get(&headers, "content-length") == Some("0") => Body::Empty,
         Some(stream) if http::streams(path) => Body::Stream(Rc::new(stream)),
-        Some(stream) => fetch::read_stream(stream, http::largest_body(path)).await?,
+        Some(stream) => fetch::read_stream(stream, http::largest_body(app, path, &headers)).await?,
     };
     // The SDK maps verbs it does not know to GET; the request itself knows better.
-    Ok(Request { method: inner.method(), url, headers, body, timeout_ms: 0 })
+    let received: Rc<dyn Any> = Rc::new(request.headers().0.clone());
+    Ok(Request { method: inner.method(), url, headers, body, timeout_ms: 0, received: Some(received) })
 }
 
 fn keys(env: &Env) -> Outcome<Rc<Keys>> {

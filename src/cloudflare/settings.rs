@@ -1,5 +1,6 @@
 //! The deployment's settings, from variables and secrets.
 
+use crate::address;
 use crate::app::Settings;
 use crate::digest;
 use crate::error::{Error, Result};
@@ -13,8 +14,9 @@ const CLIENT_ID: &str = "VALETKEY_CLIENT_ID";
 const CLIENT_SECRET: &str = "VALETKEY_CLIENT_SECRET";
 /// Where the Worker is reached, when it is not the address of the request; a variable.
 const PUBLIC_URL: &str = "PUBLIC_URL";
-/// The shortest secret of the first caller.
-const SHORTEST_SECRET: usize = 16;
+/// The shortest secret of the first caller: 128 bits in hexadecimal. One that is shorter may be a word somebody thought of,
+/// and is refused rather than warned of: a warning would stand in a log that nobody reads.
+const SHORTEST_SECRET: usize = 32;
 
 /// A variable or secret that is not empty.
 pub fn text(env: &Env, name: &str) -> Option<String> {
@@ -22,8 +24,13 @@ pub fn text(env: &Env, name: &str) -> Option<String> {
 }
 
 /// Where this Worker is reached, if that is set.
-pub fn public_url(env: &Env) -> Option<String> {
-    text(env, PUBLIC_URL).map(|url| url.trim_end_matches('/').to_owned())
+pub fn public_url(env: &Env) -> Result<Option<String>> {
+    let Some(url) = text(env, PUBLIC_URL) else { return Ok(None) };
+    let url = url.trim().trim_end_matches('/').to_owned();
+    match address::problem(&url) {
+        Some(words) => Err(Error::internal(format!("PUBLIC_URL {words}"))),
+        None => Ok(Some(url)),
+    }
 }
 
 /// Where this Worker was reached now.
@@ -41,7 +48,7 @@ pub fn settings(env: &Env) -> Result<Settings> {
     }
     if secret.as_ref().is_some_and(|secret| secret.len() < SHORTEST_SECRET) {
         return Err(Error::internal(
-            "VALETKEY_CLIENT_SECRET must have at least 16 characters; `openssl rand -hex 32` makes one",
+            "VALETKEY_CLIENT_SECRET must have at least 32 characters; `openssl rand -hex 32` makes one",
         ));
     }
     Ok(Settings { base_url: String::new(), client_id, client_secret_hash: secret.map(|secret| digest::hash(&secret)) })

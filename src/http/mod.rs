@@ -3,26 +3,35 @@
 pub mod api;
 mod browser;
 mod error;
+mod nearest;
 mod pages;
 mod query;
+mod safety;
 
+use crate::access::{self, Named, Used};
 use crate::app::App;
 use crate::caller::{Grant, Scope};
 use crate::code::Code;
-use crate::error::{Error, Result};
+use crate::connection;
+use crate::error::{Error, Result, short};
 use crate::ports::{Body, Request, Response, get};
+use crate::secret::Secret;
+use ::http::HeaderMap;
 use query::Query;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-pub use error::respond as respond_with_error;
+/// The answer for a failure that no handler saw.
+pub fn respond_with_error(error: &Error, base_url: &str) -> Response {
+    safety::guarded(error::respond(error, base_url), base_url)
+}
 
-/// Milliseconds the browser's pages may be framed, cached or sniffed: never. Set on every answer of ours.
-const SAFE_HEADERS: [(&str, &str); 3] =
-    [("x-content-type-options", "nosniff"), ("referrer-policy", "no-referrer"), ("cache-control", "no-store")];
-
-/// Purpose of the signature on a page token.
-const PAGE: &str = "page";
+/// The most bytes of a body that is read. Only a tool's input may be large, and only from a caller with a token.
+pub const LARGEST_BODY: usize = 1024 * 1024;
+/// The most bytes of a tool's input: what a file of 8 MB is in base64, and room around it.
+pub const LARGEST_INPUT: usize = 12 * 1024 * 1024;
+/// The most bytes of what anybody may send who knows no secret: forms of the pages, requests for a token.
+pub const LARGEST_FORM: usize = 128 * 1024;
 
 /// A request as handlers see it.
 pub struct Call<'a> {
@@ -38,30 +47,54 @@ pub fn streams(path: &str) -> bool {
     path.starts_with("/proxy/")
 }
 
-/// The most bytes of a body that is read, by path.
-pub fn largest_body(path: &str) -> usize {
-    if path == "/api/v1/execute_tool" { 12 * 1024 * 1024 } else { 1024 * 1024 }
+/// The most bytes of a body that is read, by path and by who sends it.
+pub fn largest_body(app: &App, path: &str, headers: &HeaderMap) -> usize {
+    let is_form = is_page(path) || path == "/oauth/token";
+    match path {
+        _ if is_form => LARGEST_FORM,
+        "/api/v1/execute_tool" if bearer(app, headers).is_ok() => LARGEST_INPUT,
+        _ => LARGEST_BODY,
+    }
 }
 
 /// Answers a request.
 pub async fn handle(app: &App, request: Request) -> Response {
     let (path, query) = split(&request.url);
-    let call = Call { app, method: &request.method, path, query: Query::parse(query), request: &request };
-    let mut response = match route(&call).await {
+    // An answer to HEAD is one to GET without its body (RFC 9110 section 9.3.2). A callback is not asked that way: it
+    // would use up what it brings.
+    let is_head = request.method == "HEAD" && !streams(path) && !path.starts_with("/callback/");
+    let method = if is_head { "GET" } else { &request.method };
+    let call = Call { app, method, path, query: Query::parse(query), request: &request };
+    let answered = match safety::refused(&call) {
+        Some(answer) => answer,
+        None => route(&call).await,
+    };
+    let is_ours = !streams(path) || answered.is_err();
+    let mut response = match answered {
         Ok(response) => response,
         Err(error) if is_page(path) => pages::failure(&error),
         Err(error) => error::respond(&error, &app.settings.base_url),
     };
-    if !streams(path) {
-        for (name, value) in SAFE_HEADERS {
-            response = response.with_header(name, value);
-        }
+    if is_head {
+        response.body = Body::Empty;
     }
-    response
+    if is_ours { safety::guarded(response, &app.settings.base_url) } else { safety::sandboxed(response) }
+}
+
+/// What a request is about, for the log: the pattern of its route, never the path itself, which may hold a ticket or
+/// whatever was pasted there.
+pub fn pattern(method: &str, url: &str) -> &'static str {
+    let (path, _) = split(url);
+    let method = if method == "HEAD" { "GET" } else { method };
+    find(method, &segments(path)).map_or("none", |route| route.pattern())
 }
 
 fn is_page(path: &str) -> bool {
     ["/connect/", "/callback/", "/choose/"].iter().any(|start| path.starts_with(start))
+}
+
+fn segments(path: &str) -> Vec<&str> {
+    path.trim_matches('/').split('/').collect()
 }
 
 /// Path and query of an absolute URL, undecoded.
@@ -104,6 +137,38 @@ enum Route<'a> {
     Proxy,
     #[cfg(feature = "fault-injection")]
     Panic,
+}
+
+impl Route<'_> {
+    fn pattern(&self) -> &'static str {
+        match self {
+            Self::Health => "/health",
+            Self::Token => "/oauth/token",
+            Self::OpenLink(_) | Self::StartConsent(_) => "/connect/{token}",
+            Self::Callback(_) => "/callback/{connection_name}",
+            Self::OpenChoice(_) | Self::Choose(_) => "/choose/{ticket}",
+            Self::Connected(_) => "/connected/{connector}",
+            Self::ListCallers | Self::CreateCaller => "/api/v1/callers",
+            Self::DeleteCaller(_) => "/api/v1/callers/{client_id}",
+            Self::ListConnections | Self::CreateConnection => "/api/v1/connections",
+            Self::GetConnection(_) | Self::UpdateConnection(_) | Self::DeleteConnection(_) => {
+                "/api/v1/connections/{name}"
+            }
+            Self::ListAccounts | Self::CreateAccount => "/api/v1/connected_accounts",
+            Self::AccountDetails => "/api/v1/connected_accounts/details",
+            Self::AccountAuth => "/api/v1/connected_accounts/auth",
+            Self::MagicLink => "/api/v1/connected_accounts/magic_link",
+            Self::VerifyUser => "/api/v1/connected_accounts/user/verify",
+            Self::RefreshAccount => "/api/v1/connected_accounts/refresh",
+            Self::DeleteAccount => "/api/v1/connected_accounts:delete",
+            Self::ListProviders => "/api/v1/providers",
+            Self::ListTools => "/api/v1/tools",
+            Self::ExecuteTool => "/api/v1/execute_tool",
+            Self::Proxy => "/proxy/{path}",
+            #[cfg(feature = "fault-injection")]
+            Self::Panic => "/__fault/panic",
+        }
+    }
 }
 
 fn find<'a>(method: &str, segments: &[&'a str]) -> Option<Route<'a>> {
@@ -149,8 +214,8 @@ fn find<'a>(method: &str, segments: &[&'a str]) -> Option<Route<'a>> {
 }
 
 async fn route(call: &Call<'_>) -> Result<Response> {
-    use api::{accounts, callers, connections, execute, oauth, providers, proxy};
-    let segments: Vec<&str> = call.path.trim_matches('/').split('/').collect();
+    use api::{account_list, accounts, callers, connections, execute, oauth, providers, proxy};
+    let segments = segments(call.path);
     let Some(route) = find(call.method, &segments) else { return no_route(call, &segments) };
     match route {
         Route::Health => Ok(json_response(200, &json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))),
@@ -169,7 +234,7 @@ async fn route(call: &Call<'_>) -> Result<Response> {
         Route::GetConnection(name) => connections::get(call, name).await,
         Route::UpdateConnection(name) => connections::update(call, name).await,
         Route::DeleteConnection(name) => connections::delete(call, name).await,
-        Route::ListAccounts => accounts::list(call).await,
+        Route::ListAccounts => account_list::list(call).await,
         Route::CreateAccount => accounts::create(call).await,
         Route::AccountDetails => accounts::details(call).await,
         Route::AccountAuth => accounts::auth(call).await,
@@ -195,13 +260,14 @@ fn injected_panic() -> Result<Response> {
 
 /// 405 with what would work, or 404.
 fn no_route(call: &Call<'_>, segments: &[&str]) -> Result<Response> {
-    let methods = ["GET", "POST", "PATCH", "DELETE"];
+    let methods = ["GET", "POST", "PUT", "PATCH", "DELETE"];
     let allowed: Vec<_> = methods.into_iter().filter(|method| find(method, segments).is_some()).collect();
     if allowed.is_empty() {
-        return Err(not_found(format!("there is no {} {}; docs/api.md lists the routes", call.method, call.path)));
+        let message = format!("there is no {} {}; docs/api.md lists the routes", short(call.method), short(call.path));
+        return Err(not_found(message));
     }
     let allowed = allowed.join(", ");
-    let error = Error::invalid(format!("{} is answered to {allowed} alone", call.path));
+    let error = Error::invalid(format!("{} is answered to {allowed} alone", short(call.path)));
     Ok(Response { status: 405, ..error::respond(&error, &call.app.settings.base_url) }.with_header("allow", &allowed))
 }
 
@@ -218,12 +284,7 @@ pub fn json_response(status: u16, body: &Value) -> Response {
 impl Call<'_> {
     /// Who calls; fails unless the token allows one of these scopes.
     async fn caller(&self, scopes: &[Scope]) -> Result<Who> {
-        let header = get(&self.request.headers, "authorization").unwrap_or_default();
-        let token = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let missing =
-            || Error::new(Code::Unauthenticated, "send Authorization: Bearer …, with a token from POST /oauth/token");
-        let (_, token) = token.ok_or_else(missing)?;
-        let grant = Grant::from_token(token.trim(), &self.app.keys, self.app.now())?;
+        let grant = bearer(self.app, &self.request.headers)?;
         let connections = if self.app.settings.client_id.as_ref() == Some(&grant.sub) {
             None
         } else {
@@ -237,22 +298,29 @@ impl Call<'_> {
         Ok(Who { grant, connections })
     }
 
-    /// Where a list goes on, from a page token of ours.
-    fn page_token(&self) -> Result<Option<String>> {
-        let Some(token) = self.query.get("page_token") else { return Ok(None) };
-        let read = || {
-            let (text, signature) = token.split_once('.')?;
-            self.app.keys.is_signed(PAGE, text, signature).then_some(())?;
-            String::from_utf8(crate::digest::from_base64(text)?).ok()
-        };
-        read().map(Some).ok_or_else(|| Error::invalid("page_token is not one this route gave"))
+    /// What a page token of ours is bound to: the list, its filters, and who reads it.
+    fn page(&self, who: &Who) -> String {
+        let (path, filters) = (self.path.trim_matches('/'), self.query.filters());
+        format!("page/{}", crate::digest::hash(&format!("{path}\n{}\n{filters}", who.grant.sub)))
     }
 
-    /// The page token for a cursor of the store.
-    fn next_page_token(&self, cursor: Option<String>) -> Option<String> {
-        let text = crate::digest::base64url(cursor?.as_bytes());
-        let signature = self.app.keys.sign(PAGE, &text);
-        Some(format!("{text}.{signature}"))
+    /// Where a list goes on, from a page token of ours.
+    fn page_token(&self, who: &Who) -> Result<Option<String>> {
+        let Some(token) = self.query.get("page_token") else { return Ok(None) };
+        let opened = self.app.keys.open(&self.page(who), token);
+        let wrong = |_| Error::invalid("page_token is not one that this list, with these filters, gave to this caller");
+        opened.map(|cursor| Some(cursor.reveal().to_owned())).map_err(wrong)
+    }
+
+    /// As [`Call::page_token`], for a list that is counted.
+    fn page_offset(&self, who: &Who) -> Result<usize> {
+        Ok(self.page_token(who)?.and_then(|cursor| cursor.parse().ok()).unwrap_or(0))
+    }
+
+    /// The page token for a cursor. It is sealed: a cursor of the store may hold the name of what comes next, which may
+    /// be somebody else's.
+    fn next_page_token(&self, who: &Who, cursor: Option<String>) -> Option<String> {
+        Some(self.app.keys.seal(&self.page(who), &Secret::new(cursor?), &*self.app.random))
     }
 
     /// The body, read as JSON of a known form.
@@ -266,6 +334,16 @@ impl Call<'_> {
     }
 }
 
+/// What the bearer token of a request says.
+fn bearer(app: &App, headers: &HeaderMap) -> Result<Grant> {
+    let header = get(headers, "authorization").unwrap_or_default();
+    let token = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let missing =
+        || Error::new(Code::Unauthenticated, "send Authorization: Bearer …, with a token from POST /oauth/token");
+    let (_, token) = token.ok_or_else(missing)?;
+    Grant::from_token(token.trim(), &app.keys, app.now())
+}
+
 /// A caller that was let in.
 pub struct Who {
     grant: Grant,
@@ -273,17 +351,47 @@ pub struct Who {
 }
 
 impl Who {
-    /// Fails when the caller is limited to other connections.
+    /// Whether a connection is one of the caller's.
+    fn may(&self, connection: &str) -> bool {
+        self.connections.as_ref().is_none_or(|names| names.iter().any(|name| name == connection))
+    }
+
+    /// Fails when the caller is limited to other connections, as if there were none of that name.
     fn may_use(&self, connection: &str) -> Result<()> {
-        if self.connections.as_ref().is_none_or(|names| names.iter().any(|name| name == connection)) {
+        if self.may(connection) { Ok(()) } else { Err(connection::not_found(connection)) }
+    }
+
+    /// Fails for a caller that is limited to some connections: what it would change concerns them all.
+    fn unlimited(&self) -> Result<()> {
+        if self.connections.is_none() {
             return Ok(());
         }
-        Err(Error::new(Code::PermissionDenied, format!("this caller may not use the connection `{connection}`")))
+        let message = "this caller is limited to some connections, and callers are no connection's";
+        Err(Error::new(Code::PermissionDenied, message))
+    }
+
+    /// Finds an account, among those of the connections that the caller may use.
+    async fn find(&self, app: &App, named: &Named, provider: Option<&str>) -> Result<Used> {
+        access::find(app, named, provider, &|name| self.may(name)).await
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn the_log_knows_a_route_by_its_pattern() {
+        let pattern = |method, path: &str| super::pattern(method, &format!("https://x.example{path}"));
+        assert_eq!(pattern("GET", "/connect/TICKET"), "/connect/{token}");
+        assert_eq!(pattern("POST", "/choose/TICKET?x"), "/choose/{ticket}");
+        assert_eq!(pattern("HEAD", "/callback/c?code=CODE&state=STATE"), "/callback/{connection_name}");
+        assert_eq!(pattern("DELETE", "/api/v1/callers/vks_SECRET"), "/api/v1/callers/{client_id}");
+        assert_eq!(pattern("GET", "/proxy/users/SECRET"), "/proxy/{path}");
+        assert_eq!(pattern("GET", "//connect/TICKET/"), "/connect/{token}");
+        for path in ["/connect//TICKET", "/TICKET", "/api/v1/TICKET", "/connect/a/TICKET"] {
+            assert_eq!(pattern("GET", path), "none", "{path}");
+        }
+    }
+
     #[test]
     fn urls_are_split_undecoded() {
         assert_eq!(super::split("https://x.example/a%2Fb?c=d?e"), ("/a%2Fb", "c=d?e"));

@@ -210,6 +210,7 @@ fn words(reason: &str) -> (&'static str, &'static str) {
         "state_used" => {
             ("Already done", "If it worked the first time you can close this window; if not, ask for a new link.")
         }
+        "other_site" => ("This form came from another site", AGAIN),
         "state_of_another_connection" => ("This sign-in belongs to another connection", AGAIN),
         "other_browser" => {
             ("This is another browser", "Start and finish in the same browser, without private windows in between.")

@@ -31,7 +31,7 @@ pub fn request(url: String, client: &Client, signed: &Signed<'_>, source: &dyn R
     let nonce = digest::base32(&random::<15>(source));
     let authorization = authorization("POST", &url, client, signed, &nonce);
     let mut request = Request { method: "POST".into(), url, timeout_ms: TIMEOUT_MS, ..Request::default() };
-    request.header("authorization", &authorization);
+    request.set_header("authorization", &authorization).expect("a percent-encoded text can stand in a header");
     request.header("content-length", "0");
     request
 }

@@ -138,7 +138,8 @@ pub fn authenticate(auth: ClientAuth, client: &Client, request: &mut Request, fo
         ClientAuth::ClientBasic | ClientAuth::ClientBasicJson => {
             let encode = |text: &str| utf8_percent_encode(text, UNRESERVED).to_string();
             let pair = format!("{}:{}", encode(&client.id), encode(client.secret.reveal()));
-            request.header("authorization", &format!("Basic {}", digest::base64(pair.as_bytes())));
+            let basic = format!("Basic {}", digest::base64(pair.as_bytes()));
+            request.set_header("authorization", &basic).expect("base64 can stand in a header");
         }
         ClientAuth::ClientBody | ClientAuth::ClientJson => {
             form.push(("client_id".into(), client.id.clone()));

@@ -45,7 +45,7 @@ pub async fn dry_run(app: &App, tool: &'static Tool, used: &Used, input: Value) 
     let fresh = fresh(app);
     let mut request = request::build(tool, &Values { input: &input, saved: &saved, fresh: &fresh, target })?;
     if tool.call.credential {
-        request::authorize(&mut request, &target, &masked());
+        request::authorize(&mut request, &target, &masked())?;
     }
     let headers: Map<String, Value> = request
         .headers
@@ -193,7 +193,7 @@ impl Running<'_> {
         };
         let call = step.unwrap_or(&tool.call);
         if call.credential {
-            request::authorize(&mut request, &target, &self.leased.token);
+            request::authorize(&mut request, &target, &self.leased.token)?;
         }
         let (url, timeout_ms) = (request.url.clone(), request.timeout_ms);
         let unanswered = |unanswered| response::unanswered(used.connector, unanswered, timeout_ms);

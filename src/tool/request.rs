@@ -131,11 +131,11 @@ fn finish(call: &Call, tool: &Tool, values: &Values<'_>, mut parts: Parts, timeo
     };
     for (name, template) in connector.http.headers.iter().chain(call.headers.iter()) {
         if let Some(text) = template::fill(template, |name| value(name).as_ref().and_then(json::to_text)) {
-            request.header(name, &text);
+            request.set_header(name, &text)?;
         }
     }
     for (name, text) in &parts.headers {
-        request.header(name, text);
+        request.set_header(name, text)?;
     }
     let template = filled(call.body, &value)?;
     if call.graphql.is_empty() {
@@ -154,7 +154,7 @@ fn finish(call: &Call, tool: &Tool, values: &Values<'_>, mut parts: Parts, timeo
     } else {
         let mut variables = template.unwrap_or(json!({}));
         json::merge(&mut variables, if parts.variables.is_null() { json!({}) } else { parts.variables });
-        set(&mut request, "application/json", json!({ "query": call.graphql, "variables": variables }).to_string());
+        set(&mut request, "application/json", json!({ "query": call.graphql, "variables": variables }).to_string())?;
     }
     Ok(request)
 }
@@ -224,7 +224,7 @@ fn with_query(mut url: Url, query: &[(String, String)]) -> Url {
 fn write_body(call: &Call, tool: &Tool, values: &Values<'_>, mut body: Value, request: &mut Request) -> Result<()> {
     let bytes = content(call, tool, values)?;
     if !call.body_header.is_empty() {
-        request.header(call.body_header, &ascii(&std::mem::take(&mut body)));
+        request.set_header(call.body_header, &ascii(&std::mem::take(&mut body)))?;
     }
     match (call.encoding, bytes) {
         (BodyEncoding::JsonBody, _) if body.is_null() => {
@@ -233,25 +233,25 @@ fn write_body(call: &Call, tool: &Tool, values: &Values<'_>, mut body: Value, re
                 request.header("content-length", "0");
             }
         }
-        (BodyEncoding::JsonBody, _) => set(request, "application/json", body.to_string()),
+        (BodyEncoding::JsonBody, _) => set(request, "application/json", body.to_string())?,
         (BodyEncoding::FormBody, _) => {
             let text = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields(&body)).finish();
-            set(request, "application/x-www-form-urlencoded", text);
+            set(request, "application/x-www-form-urlencoded", text)?;
         }
         (BodyEncoding::BytesBody, bytes) => {
             let bytes = bytes.ok_or_else(|| nothing_to_send(tool))?;
-            set(request, &bytes.media_type, bytes.bytes);
+            set(request, &bytes.media_type, bytes.bytes)?;
         }
         (BodyEncoding::RelatedBody, bytes) => {
             let body = if body.is_null() { json!({}) } else { body };
             let bytes = bytes.ok_or_else(|| nothing_to_send(tool))?;
             let (kind, text) = multipart::related(&body, &bytes);
-            set(request, &kind, text);
+            set(request, &kind, text)?;
         }
         (BodyEncoding::FormDataBody, None) if call.content.is_some() => return Err(nothing_to_send(tool)),
         (BodyEncoding::FormDataBody, bytes) => {
             let (kind, text) = multipart::form_data(&fields(&body), bytes.as_ref());
-            set(request, &kind, text);
+            set(request, &kind, text)?;
         }
     }
     Ok(())
@@ -261,12 +261,13 @@ fn nothing_to_send(tool: &Tool) -> Error {
     Error::new(Code::InvalidToolInput, format!("{} was given no content to send", tool.name))
 }
 
-fn set(request: &mut Request, content_type: &str, body: impl Into<Vec<u8>>) {
+fn set(request: &mut Request, content_type: &str, body: impl Into<Vec<u8>>) -> Result<()> {
     // What a connector declares itself stays: some want `text/plain` around JSON.
     if !request.headers.contains_key("content-type") {
-        request.header("content-type", content_type);
+        request.set_header("content-type", content_type)?;
     }
     request.body = Body::Bytes(body.into());
+    Ok(())
 }
 
 /// JSON fit for a header: what is not ASCII is escaped (RFC 8259 section 7).
@@ -312,25 +313,39 @@ fn bytes_of(content: &Content, tool: &Tool, values: &Values<'_>) -> Result<Optio
     }
 }
 
-/// Adds the account's credential, and the headers of the connector and of the way the account is connected.
-pub fn authorize(request: &mut Request, target: &Target<'_>, token: &Secret) {
+/// Adds the account's credential, and the headers of the connector and of the way the account is connected. A request
+/// never goes out without what should stand there.
+pub fn authorize(request: &mut Request, target: &Target<'_>, token: &Secret) -> Result<()> {
     let credential = target.credential();
     let value = |name: &str| match name {
         "access_token" => Some(token.reveal().to_owned()),
         _ => target.secret(name),
     };
+    let unusable = |_| {
+        let message = "what is kept as this account's credential cannot stand in a header; connect it again";
+        Error::new(Code::ReauthorizationRequired, message).of(target.connector.id)
+    };
     let (name, template) = credential.header;
-    request.header(name, &template::fill(template, value).unwrap_or_default());
+    let text = template::fill(template, value).filter(|text| !text.trim().is_empty());
+    let text = text.ok_or_else(|| missing_credential(target))?;
+    request.set_header(name, &text).map_err(unusable)?;
     for (name, template) in credential.headers.iter() {
         if let Some(text) = template::fill(template, value) {
-            request.header(name, &text);
+            request.set_header(name, &text).map_err(unusable)?;
         }
     }
     for (name, template) in target.connector.http.headers.iter() {
         if !request.headers.contains_key(*name)
             && let Some(text) = template::fill(template, value)
         {
-            request.header(name, &text);
+            request.set_header(name, &text)?;
         }
     }
+    Ok(())
+}
+
+fn missing_credential(target: &Target<'_>) -> Error {
+    let message =
+        format!("connection `{}` lacks what {}'s credential is made of", target.connection.name, target.connector.name);
+    Error::new(Code::ConnectionMisconfigured, message).of(target.connector.id)
 }

@@ -21,7 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("account", &["catalog", "connection", "keys", "oauth", "target", "ticket", "tool"]),
     ("limit", &["catalog", "connection"]),
     ("app", &["account", "caller", "connection", "keys", "limit"]),
-    ("access", &["account", "app", "catalog", "limit"]),
+    ("access", &["account", "app", "catalog", "connection", "limit"]),
     ("tool", &["access", "app", "catalog", "limit", "target"]),
     ("proxy", &["access", "app", "limit", "target", "tool"]),
     ("http", &["access", "account", "app", "caller", "catalog", "connection", "keys", "proxy", "ticket", "tool"]),

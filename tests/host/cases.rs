@@ -136,7 +136,7 @@ async fn check(connector: &str, case: Case) -> Vec<String> {
     let named = account(&world, connector, &case).await;
     let mut problems = Vec::new();
     let Some((_, tool)) = catalog::find_tool(&case.tool) else { return vec![format!("no tool {}", case.tool)] };
-    let used = find(&world.app, &named, None).await.unwrap();
+    let used = find(&world.app, &named, None, &|_| true).await.unwrap();
     let outcome = execute::execute(&world.app, tool, &used, written(&case.arguments)).await;
     let sent = world.http.sent.borrow();
     let expected = case.before.iter().map(|exchange| exchange.sends.as_ref()).chain([case.sends.as_ref()]);

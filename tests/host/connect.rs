@@ -3,7 +3,7 @@
 use crate::support::{Deployment, deployment};
 use serde_json::{Value, json};
 use valetkey::http::handle;
-use valetkey::ports::{Body, Request, Response, Unanswered};
+use valetkey::ports::{Body, Request, Response, Unanswered, put};
 
 #[expect(clippy::unnecessary_wraps, reason = "a script may also not answer")]
 fn provider(request: &Request) -> Result<Response, Unanswered> {
@@ -29,7 +29,7 @@ pub async fn call(
     let url = format!("https://vk.example.com{path}");
     let mut request = Request { method: method.into(), url, ..Request::default() };
     for (name, value) in headers {
-        request.header(name, value);
+        put(&mut request.headers, name, value);
     }
     request.body = body.map_or(Body::Empty, |body| Body::Bytes(body.to_string().into_bytes()));
     handle(&world.app, request).await

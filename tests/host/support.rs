@@ -57,10 +57,13 @@ impl Signer for RsaCrate {
 }
 
 #[derive(Default)]
-pub struct MapStore(pub RefCell<BTreeMap<String, (String, Option<String>)>>);
+pub struct MapStore(pub RefCell<BTreeMap<String, (String, Option<String>)>>, pub Reads);
+/// How often a store was asked, for a key or for a list.
+pub type Reads = Cell<u32>;
 #[async_trait(?Send)]
 impl Store for MapStore {
     async fn get(&self, key: &str) -> Result<Option<String>> {
+        self.1.set(self.1.get() + 1);
         Ok(self.0.borrow().get(key).map(|(value, _)| value.clone()))
     }
     async fn put(&self, key: &str, value: &str, metadata: Option<&str>) -> Result<()> {
@@ -73,6 +76,7 @@ impl Store for MapStore {
         Ok(())
     }
     async fn list(&self, prefix: &str, limit: u32, cursor: Option<&str>) -> Result<Page> {
+        self.1.set(self.1.get() + 1);
         let map = self.0.borrow();
         let after = |key: &String| cursor.is_none_or(|cursor| key.as_str() > cursor);
         let mut keys: Vec<_> = map
@@ -167,6 +171,10 @@ impl Http for Script {
     }
     async fn stream(&self, request: Request) -> std::result::Result<Response, Unanswered> {
         self.send(request).await
+    }
+    async fn peek(&self, answer: &mut Response, most: usize) -> Option<Vec<u8>> {
+        let bytes = answer.body.bytes();
+        (bytes.len() <= most).then(|| bytes.to_vec())
     }
 }
 

@@ -89,7 +89,7 @@ impl World {
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
         let mut request =
             Request { method: "POST".into(), url: format!("https://vk.example.com{path}"), ..Request::default() };
-        request.header("cookie", cookie);
+        request.set_header("cookie", cookie).unwrap();
         request.body = Body::Bytes(body.into_bytes());
         handle(&self.world.app, request).await
     }

@@ -9,6 +9,7 @@ import { test } from "node:test";
 import { startScripted } from "./peers/scripted.mjs";
 import { Browser } from "./support/browser.mjs";
 import { answered, refused } from "./support/expect.mjs";
+import { raw } from "./support/raw.mjs";
 import { newKey, openWorld } from "./support/world.mjs";
 
 const peer = await startScripted();
@@ -21,6 +22,34 @@ test("an unknown route is the error object", async () => {
     assert.equal(answer.status, 404, `${path}: ${answer.status}`);
     refused(answer, answer.json?.error?.code);
   }
+});
+
+test("a name that no tool can have is refused at once, and nobody else waits for it", async () => {
+  const long = api.execute({ tool_name: "slack_".repeat(150_000), params: {} });
+  const health = await api.send("GET", "/health", { signal: AbortSignal.timeout(10_000) });
+  assert.equal(health.status, 200);
+  const details = refused(await long, "TOOL_NOT_FOUND");
+  assert.equal(details.suggestions, undefined);
+  const page = await new Browser().open(`${world.url}/connected/${"x".repeat(15_000)}`);
+  assert.equal(page.status, 404);
+  assert.ok(page.text.length < 2_000, "what was asked for is not repeated at length");
+});
+
+test("what is logged is the route and never what stood in its place", async (t) => {
+  const loud = await openWorld({ t, bindings: { LOG_LEVEL: "info" } });
+  const pasted = "pasted-secret-0123456789";
+  for (const [method, path] of [
+    ["GET", `/connect/${pasted}`], ["GET", `//connect/${pasted}`], ["GET", `/choose/${pasted}`], ["POST", `/choose/${pasted}`],
+    ["DELETE", `/api/v1/callers/${pasted}`], ["GET", `/${pasted}`], ["GET", `/proxy/${pasted}?key=${pasted}`],
+    ["GET", `/callback/x?code=${pasted}&state=${pasted}`], ["GET", `/api/v1/connections/${pasted}`],
+  ]) {
+    const answer = await raw(loud.url, method, path, { headers: { authorization: `Bearer ${await loud.api.bearer()}` } });
+    assert.ok(answer.status >= 400, `${method} ${path}`);
+  }
+  const lines = loud.worker.logs.filter((line) => line.includes('"request"'));
+  assert.ok(lines.length >= 9, lines.join("\n"));
+  assert.ok(lines.some((line) => line.includes("/connect/{token}")), lines.join("\n"));
+  assert.ok(!loud.worker.logs.join("\n").includes(pasted), lines.join("\n"));
 });
 
 test("a wrong method is the error object, and names the right ones", async () => {
@@ -138,6 +167,17 @@ test("without a sealing key every request says what to set, and nothing runs", a
     }
     assert.deepEqual(await bare.kv(), {});
     await bare.close();
+  }
+});
+
+test("a secret that can be guessed and an address without TLS are said to be wrong, and nothing runs", async (t) => {
+  for (const [name, value] of [["VALETKEY_CLIENT_SECRET", "x".repeat(31)], ["PUBLIC_URL", "http://valetkey.example"]]) {
+    const wrong = await openWorld({ t, bindings: { [name]: value } });
+    const answer = await wrong.api.send("GET", "/health");
+    assert.equal(answer.status, 500);
+    assert.match(answer.text, new RegExp(name));
+    assert.equal(answer.headers.get("cache-control"), "no-store");
+    await wrong.close();
   }
 });
 

@@ -118,13 +118,18 @@ test("a caller limited to a connection sees and uses nothing of another", async 
   answered(await limited.auth({ id: account.id }));
   const call = { tool_name: "github_user_get_authenticated", params: {} };
   answered(await limited.execute({ ...call, connected_account_id: account.id }));
-  refused(await limited.details({ id: elsewhere.id }), "PERMISSION_DENIED");
-  refused(await limited.auth({ id: elsewhere.id }), "PERMISSION_DENIED");
-  refused(await limited.execute({ ...call, connected_account_id: elsewhere.id }), "PERMISSION_DENIED");
-  refused(await limited.execute({ ...call, connection_name: second, identifier: elsewhere.identifier }), "PERMISSION_DENIED");
-  refused(await limited.proxy("GET", "user", { account: { connected_account_id: elsewhere.id } }), "PERMISSION_DENIED");
-  refused(await limited.magicLink({ connection_name: second, identifier: "new" }), "PERMISSION_DENIED");
-  refused(await limited.disconnect({ id: elsewhere.id }), "PERMISSION_DENIED");
+  // What is not its own does not exist, and has no name.
+  const gone = (answer) => {
+    refused(answer, "CONNECTED_ACCOUNT_NOT_FOUND");
+    assert.ok(!answer.text.includes(second), answer.text);
+  };
+  gone(await limited.details({ id: elsewhere.id }));
+  gone(await limited.auth({ id: elsewhere.id }));
+  gone(await limited.execute({ ...call, connected_account_id: elsewhere.id }));
+  gone(await limited.proxy("GET", "user", { account: { connected_account_id: elsewhere.id } }));
+  gone(await limited.disconnect({ id: elsewhere.id }));
+  refused(await limited.execute({ ...call, connection_name: second, identifier: elsewhere.identifier }), "CONNECTION_NOT_FOUND");
+  refused(await limited.magicLink({ connection_name: second, identifier: "new" }), "CONNECTION_NOT_FOUND");
   const { connected_accounts } = answered(await limited.call("GET", "/api/v1/connected_accounts"));
   assert.deepEqual([...new Set(connected_accounts.map((a) => a.connection_name))], [connection]);
   const { connections } = answered(await limited.call("GET", "/api/v1/connections"));

@@ -2,11 +2,14 @@
 
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
+import { connect, createServer } from "node:net";
 import { beforeEach, test } from "node:test";
+import { gzipSync } from "node:zlib";
 
 import { hang, reply, startScripted } from "./peers/scripted.mjs";
 import { listen } from "./peers/server.mjs";
 import { answered, refused } from "./support/expect.mjs";
+import { raw } from "./support/raw.mjs";
 import { openWorld } from "./support/world.mjs";
 
 const MEGABYTE = 1 << 20;
@@ -144,6 +147,105 @@ test("a 401 on a token that looks fresh renews it, and the request is repeated w
   const named = { connected_account_id: account.id };
   answered(await api.proxy("GET", "user", { account: named }));
   assert.equal(peer.seen("POST /token").length, 1);
+});
+
+test("a 401 is read and still handed on whole; only what the connector calls a dead token costs a renewal", async () => {
+  const clickup = { id: await imported({ connector: "clickup", scopes: null }) };
+  const named = { connected_account_id: clickup.id };
+  const said = { err: "Team not authorized", ECODE: "OAUTH_027", more: "x".repeat(20_000) };
+  const packed = gzipSync(JSON.stringify(said));
+  for (const [body, headers] of [[said, {}], [packed, { "content-encoding": "gzip", "content-type": "application/json" }]]) {
+    peer.forget();
+    peer.script("GET /api/team", reply(401, body, headers));
+    const answer = await api.proxy("GET", "team", { account: named });
+    assert.equal(answer.status, 401);
+    assert.deepEqual(answer.json, said);
+    assert.equal(peer.seen("POST /token").length, 0);
+    assert.equal((await world.account(clickup)).status, "ACTIVE");
+  }
+  // Longer than what is read of it.
+  const long = "long ".repeat(100_000);
+  peer.script("GET /api/team", reply(401, long));
+  assert.equal((await api.proxy("GET", "team", { account: named })).text, long);
+  assert.equal((await world.account(clickup)).status, "ACTIVE");
+  peer.script("GET /api/team", reply(401, { err: "Token invalid", ECODE: "OAUTH_025" }));
+  await api.proxy("GET", "team", { account: named });
+  assert.equal((await world.account(clickup)).status, "EXPIRED");
+});
+
+test("header values arrive byte for byte in both directions, also those that are no UTF-8", async () => {
+  const [utf8, latin1] = [Buffer.from("Grüße €"), Buffer.from("Grüße", "latin1")];
+  let seen;
+  // Node's own HTTP would encode the values anew: this API speaks for itself.
+  const socket = createServer((connection) => {
+    connection.once("data", (bytes) => {
+      seen = bytes;
+      connection.end(Buffer.concat([Buffer.from("HTTP/1.1 200 OK\r\nx-utf8: "), utf8, Buffer.from("\r\nx-latin1: "), latin1,
+        Buffer.from("\r\nset-cookie: gone=1\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}")]));
+    });
+  });
+  await new Promise((done) => socket.listen(0, "127.0.0.1", done));
+  try {
+    const id = await imported({ endpoints: { api_base: `http://127.0.0.1:${socket.address().port}` } });
+    const { hostname, port } = new URL(world.url);
+    const client = connect(Number(port), hostname);
+    const lines = [`GET /proxy/user HTTP/1.1`, `host: ${hostname}:${port}`, `authorization: Bearer ${await api.bearer()}`, `connected_account_id: ${id}`, "connection: close"];
+    client.write(Buffer.concat([Buffer.from(`${lines.join("\r\n")}\r\nx-utf8: `), utf8, Buffer.from("\r\nx-latin1: "), latin1, Buffer.from("\r\n\r\n")]));
+    const parts = [];
+    for await (const part of client) parts.push(part);
+    const answer = Buffer.concat(parts);
+    for (const [where, bytes] of [["the request", seen], ["the answer", answer]]) {
+      assert.ok(bytes.includes(Buffer.concat([Buffer.from("x-utf8: "), utf8, Buffer.from("\r\n")])), `UTF-8 in ${where}: ${bytes.toString("latin1")}`);
+      assert.ok(bytes.includes(Buffer.concat([Buffer.from("x-latin1: "), latin1, Buffer.from("\r\n")])), `Latin-1 in ${where}: ${bytes.toString("latin1")}`);
+    }
+    assert.ok(!answer.includes("gone=1") && !seen.includes("connected_account_id"), "what stays here stays here");
+  } finally {
+    socket.close();
+  }
+});
+
+/** An account with an imported token, on a connection of its own. → its id */
+async function imported(fields) {
+  const connection_name = await world.connection(peer, fields);
+  const { access_token } = peer.issue();
+  const made = await api.call("POST", "/api/v1/connected_accounts", {
+    json: { connection_name, identifier: "imported", authorization_details: { oauth_token: { access_token } } },
+  });
+  return answered(made).connected_account.id;
+}
+
+test("an account is named in a header as UTF-8 or percent-encoded", async () => {
+  const { identifier, connection_name } = await world.connected(await world.connection(peer), "Zoë/42");
+  for (const name of [encodeURIComponent(identifier), Buffer.from(identifier).toString("latin1")]) {
+    const answer = await raw(world.url, "GET", "/proxy/user", { headers: { authorization: `Bearer ${await api.bearer()}`, connection_name, identifier: name } });
+    assert.equal(answer.status, 200, `${name}: ${answer.text}`);
+  }
+});
+
+test("a GET with a body is refused by name, and one with an empty body is none", async () => {
+  const headers = { authorization: `Bearer ${await api.bearer()}`, connected_account_id: account.id };
+  refused(await raw(world.url, "GET", "/proxy/user", { headers: { ...headers, "content-length": "2" }, body: "{}" }), "INVALID_REQUEST");
+  assert.equal(peer.calls().length, 0);
+  assert.equal((await raw(world.url, "GET", "/proxy/user", { headers: { ...headers, "content-length": "0" } })).status, 200);
+});
+
+test("a client that follows the provider's links stays with the proxy", async () => {
+  peer.script("GET /api/items", reply(200, [1], { link: `<${peer.url}/api/items?page=2>; rel="next"` }));
+  const first = await api.proxy("GET", "items", { account: { connected_account_id: account.id } });
+  const next = /<([^>]+)>; rel="next"/.exec(first.headers.get("link"))[1];
+  assert.equal(next, `${world.url}/proxy/items?page=2`);
+  peer.forget();
+  const second = await api.proxy("GET", next.slice(`${world.url}/proxy/`.length), { account: { connected_account_id: account.id } });
+  assert.equal(second.status, 200);
+  assert.deepEqual(peer.calls().map((seen) => seen.url), ["/api/items?page=2"]);
+});
+
+test("a proxied page is sandboxed", async () => {
+  peer.script("GET /api/page", reply(200, "<script>1</script>", { "content-security-policy": "script-src 'self'", "x-valetkey-error": "true" }));
+  const { headers } = await api.proxy("GET", "page", { account: { connected_account_id: account.id } });
+  assert.match(headers.get("content-security-policy"), /script-src 'self'.*sandbox/);
+  assert.equal(headers.get("x-content-type-options"), "nosniff");
+  assert.equal(headers.get("x-valetkey-error"), null);
 });
 
 test("a failure of ours says that it is ours", async () => {

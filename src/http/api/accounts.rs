@@ -1,18 +1,18 @@
 //! `/api/v1/connected_accounts`.
 
-use crate::access::{self, LEASE, Named, Used, unexpected};
+use crate::access::{LEASE, Named, Used, unexpected};
 use crate::account::command::{Birth, Command, Import, Reply, Verify};
-use crate::account::snapshot::{self, Row, Snapshot};
-use crate::account::{AccountId, Status, check_identifier};
+use crate::account::snapshot::{Row, Snapshot};
+use crate::account::{AccountId, check_identifier};
 use crate::address;
 use crate::caller::Scope;
 use crate::catalog;
 use crate::code::Code;
 use crate::connection::{authorization_type, field_problem};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, short};
 use crate::http::{Call, Who, json_response};
 use crate::ports::Response;
-use crate::secret::Secret;
+use crate::secret::{LONGEST_TOKEN, Secret};
 use crate::timestamp;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -36,6 +36,11 @@ struct Body {
     /// Fields of the connector, with the credential itself for an account that is made with a key.
     fields: BTreeMap<String, Secret>,
 }
+
+/// The most bytes of an address that users are sent to for verification, and of the state that goes along.
+pub const LONGEST_URL: usize = 2_048;
+/// See [`LONGEST_URL`].
+pub const LONGEST_STATE: usize = 1_024;
 
 type IgnoredField = Option<IgnoredAny>;
 
@@ -76,19 +81,17 @@ impl Body {
 }
 
 async fn used(call: &Call<'_>, who: &Who, named: &Named) -> Result<Used> {
-    if let Some(name) = &named.connection {
-        who.may_use(name)?;
-    }
-    let used = access::find(call.app, named, None).await?;
-    who.may_use(&used.known.connection.name)?;
-    Ok(used)
+    who.find(call.app, named, None).await
 }
 
 async fn used_by_query(call: &Call<'_>, who: &Who) -> Result<Used> {
     let query = &call.query;
+    let (id, connection) = (["id", "connected_account_id"], ["connection_name", "connector"]);
+    query.only(&[&id[..], &connection, &["identifier", "organization_id", "user_id"]].concat())?;
+    query.not(&["organization_id", "user_id"])?;
     let named = Named {
-        id: query.any(&["id", "connected_account_id"]).map(str::to_owned),
-        connection: query.any(&["connection_name", "connector"]).map(str::to_owned),
+        id: query.any(&id)?.map(str::to_owned),
+        connection: query.any(&connection)?.map(str::to_owned),
         identifier: query.get("identifier").map(str::to_owned),
     };
     used(call, who, &named).await
@@ -107,65 +110,6 @@ fn birth(used: &Used, body: &Body) -> Result<Birth> {
     })
 }
 
-/// Lists accounts.
-pub async fn list(call: &Call<'_>) -> Result<Response> {
-    let who = call.caller(&[Scope::Accounts]).await?;
-    let query = &call.query;
-    query.only(&[
-        "connection_name",
-        "connection_names",
-        "connector",
-        "provider",
-        "identifier",
-        "status",
-        "page_size",
-        "page_token",
-        "organization_id",
-        "user_id",
-    ])?;
-    let connection = query.any(&["connection_name", "connection_names"]);
-    let connector = query.any(&["provider", "connector"]);
-    let status = query.get("status").map(|text| {
-        serde_json::from_value::<Status>(json!(text)).map_err(|_| Error::invalid(format!("no status `{text}`")))
-    });
-    let status = status.transpose()?;
-    let size = query.page_size(50, 100)? as usize;
-    let prefix = match connection {
-        Some(name) => {
-            who.may_use(name)?;
-            let id = call.app.connection(name).await?.connection.id.clone();
-            format!("ca_{}", id.trim_start_matches("conn_"))
-        }
-        None => "ca_".to_owned(),
-    };
-    let fits = |row: &Row| {
-        connector.is_none_or(|wanted| row.connector == wanted || row.connection_name == wanted)
-            && query.get("identifier").is_none_or(|wanted| row.identifier == wanted)
-            && status.is_none_or(|wanted| row.status == wanted)
-            && who.may_use(&row.connection_name).is_ok()
-    };
-    let mut rows = Vec::new();
-    let mut cursor = call.page_token()?;
-    let first = cursor.is_none();
-    // A page of KV may hold few rows that fit; ten pages are looked through before the caller is asked to go on.
-    for _ in 0..10 {
-        let limit = u32::try_from(size - rows.len()).unwrap_or(1);
-        let page = call.app.snapshots.list(&snapshot::key(&prefix), limit, cursor.as_deref()).await?;
-        let found = page.keys.iter().filter_map(|(_, metadata)| serde_json::from_str::<Row>(metadata.as_deref()?).ok());
-        rows.extend(found.filter(|row| fits(row)));
-        cursor = page.cursor;
-        if cursor.is_none() || rows.len() >= size {
-            break;
-        }
-    }
-    let total = (first && cursor.is_none()).then_some(rows.len());
-    let rows: Vec<_> = rows.iter().map(Row::to_json).collect();
-    Ok(json_response(
-        200,
-        &json!({ "connected_accounts": rows, "next_page_token": call.next_page_token(cursor), "total_size": total }),
-    ))
-}
-
 /// Makes an account, with imported tokens if given.
 pub async fn create(call: &Call<'_>) -> Result<Response> {
     let who = call.caller(&[Scope::Accounts]).await?;
@@ -178,6 +122,7 @@ pub async fn create(call: &Call<'_>) -> Result<Response> {
             who.grant.require(Scope::Tokens)?;
             let wrong = || Error::invalid("expires_at must be a date-time, e.g. 2027-01-15T08:00:00Z");
             let expires_at = token.expires_at.map(|text| timestamp::parse(&text).ok_or_else(wrong)).transpose()?;
+            check_tokens(&token.access_token, token.refresh_token.as_ref())?;
             Some(Import {
                 access_token: token.access_token,
                 refresh_token: token.refresh_token,
@@ -194,6 +139,18 @@ pub async fn create(call: &Call<'_>) -> Result<Response> {
         Reply::Snapshot(snapshot) => Ok(json_response(200, &json!({ "connected_account": snapshot.to_json() }))),
         _ => Err(unexpected()),
     }
+}
+
+/// What is no token is refused now, and not by the provider later. A refresh token may be missing, and not be empty.
+fn check_tokens(access: &Secret, refresh: Option<&Secret>) -> Result<()> {
+    for (name, token) in [("access_token", Some(access)), ("refresh_token", refresh)] {
+        if token.is_some_and(|token| !token.is_sendable()) {
+            return Err(Error::invalid(format!(
+                "{name} must have 1 to {LONGEST_TOKEN} characters of visible ASCII, and no space around them"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Everything but tokens.
@@ -246,6 +203,10 @@ pub async fn magic_link(call: &Call<'_>) -> Result<Response> {
     let used = used(call, &who, &body.named()).await?;
     let verify = match &body.user_verify_url {
         Some(url) => {
+            if url.len() > LONGEST_URL || body.state.as_ref().is_some_and(|state| state.len() > LONGEST_STATE) {
+                let message = format!("user_verify_url takes {LONGEST_URL} bytes at most, and state {LONGEST_STATE}");
+                return Err(Error::invalid(message));
+            }
             if let Some(problem) = address::problem(url) {
                 return Err(Error::invalid(format!("user_verify_url {problem}")));
             }
@@ -278,7 +239,8 @@ fn link_fields(used: &Used, given: &BTreeMap<String, Secret>) -> Result<BTreeMap
             let known: Vec<_> = asked.iter().filter(|field| !field.secret).map(|field| field.name).collect();
             let known = if known.is_empty() { "no fields".to_owned() } else { known.join(", ") };
             let message = format!(
-                "fields/{name}: a link for {} takes {known}; a secret is typed in by the person, or sent with POST /api/v1/connected_accounts",
+                "fields/{}: a link for {} takes {known}; a secret is typed in by the person, or sent with POST /api/v1/connected_accounts",
+                short(name),
                 used.connector.name
             );
             return Err(Error::invalid(message));
@@ -317,12 +279,14 @@ pub async fn verify(call: &Call<'_>) -> Result<Response> {
     let unknown = || Error::invalid("auth_request_id is not one of ours");
     let id = body.auth_request_id.split('.').next().and_then(AccountId::parse).ok_or_else(unknown)?;
     // The signature is checked before the object is woken.
+    let ended =
+        || Error::invalid("auth_request_id is unknown or older than ten minutes; the user has to connect again");
     crate::ticket::open(crate::ticket::Purpose::Verification, &body.auth_request_id, &call.app.keys, call.app.now())
-        .map_err(|_| {
-            Error::invalid("auth_request_id is unknown or older than ten minutes; the user has to connect again")
-        })?;
+        .map_err(|_| ended())?;
     if who.connections.is_some() {
-        used(call, &who, &Named { id: Some(id.to_string()), ..Named::default() }).await?;
+        let named = Named { id: Some(id.to_string()), ..Named::default() };
+        // One of somebody else's is as unknown as one that never was.
+        who.find(call.app, &named, None).await.map_err(|_| ended())?;
     }
     let command = Command::Verify { ticket: body.auth_request_id, identifier: body.identifier };
     match call.app.accounts.ask(&id, command).await? {

@@ -5,7 +5,7 @@ use crate::catalog;
 use crate::code::Code;
 use crate::connection::{self, Connection, Endpoints, method_name};
 use crate::error::{Error, Problem, Result};
-use crate::http::{Call, json_response};
+use crate::http::{Call, Who, json_response};
 use crate::ports::Response;
 use crate::secret::Secret;
 use crate::timestamp;
@@ -119,24 +119,38 @@ fn change(value: Value) -> Result<Change> {
 /// Lists connections.
 pub async fn list(call: &Call<'_>) -> Result<Response> {
     let who = call.caller(&[Scope::Admin, Scope::Accounts, Scope::Tools]).await?;
+    call.query.only(&["page_size", "page_token"])?;
     let size = call.query.page_size(50, 100)?;
-    let page = call.app.config.list(&connection::key(""), size, call.page_token()?.as_deref()).await?;
+    let (names, cursor) = names(call, &who, size).await?;
     let mut connections = Vec::new();
-    for (key, _) in &page.keys {
-        let name = key.trim_start_matches(&connection::key(""));
-        if who.may_use(name).is_ok() {
-            connections.extend(
-                connection::find(&*call.app.config, &call.app.keys, name).await?.map(|found| shown(call, &found)),
-            );
-        }
+    for name in &names {
+        connections
+            .extend(connection::find(&*call.app.config, &call.app.keys, name).await?.map(|found| shown(call, &found)));
     }
-    Ok(json_response(200, &json!({ "connections": connections, "next_page_token": call.next_page_token(page.cursor) })))
+    let next = call.next_page_token(&who, cursor);
+    Ok(json_response(200, &json!({ "connections": connections, "next_page_token": next })))
+}
+
+/// A page of the names that the caller may know, and where the next one begins.
+async fn names(call: &Call<'_>, who: &Who, size: u32) -> Result<(Vec<String>, Option<String>)> {
+    if let Some(own) = who.connections.as_ref() {
+        let (from, size) = (call.page_offset(who)?, size as usize);
+        let mut own: Vec<_> = own.iter().filter(|name| connection::is_name(name)).cloned().collect();
+        own.sort();
+        let next = (from + size < own.len()).then(|| (from + size).to_string());
+        return Ok((own.into_iter().skip(from).take(size).collect(), next));
+    }
+    let page = call.app.config.list(&connection::key(""), size, call.page_token(who)?.as_deref()).await?;
+    let name = |key: &str| key.trim_start_matches(&connection::key("")).to_owned();
+    Ok((page.keys.iter().map(|(key, _)| name(key)).collect(), page.cursor))
 }
 
 /// Makes a connection.
 pub async fn create(call: &Call<'_>) -> Result<Response> {
-    call.caller(&[Scope::Admin]).await?;
+    let who = call.caller(&[Scope::Admin]).await?;
+    call.query.only(&[])?;
     let body: Create = call.json()?;
+    who.may_use(&body.name)?;
     if catalog::find_connector(&body.connector).is_none() {
         return Err(super::providers::no_provider(&body.connector));
     }
@@ -157,13 +171,15 @@ pub async fn create(call: &Call<'_>) -> Result<Response> {
 /// Shows a connection.
 pub async fn get(call: &Call<'_>, name: &str) -> Result<Response> {
     call.caller(&[Scope::Admin, Scope::Accounts, Scope::Tools]).await?.may_use(name)?;
+    call.query.only(&[])?;
     let connection = connection::load(&*call.app.config, &call.app.keys, name).await?;
     Ok(json_response(200, &json!({ "connection": shown(call, &connection) })))
 }
 
 /// Changes the fields given.
 pub async fn update(call: &Call<'_>, name: &str) -> Result<Response> {
-    call.caller(&[Scope::Admin]).await?;
+    call.caller(&[Scope::Admin]).await?.may_use(name)?;
+    call.query.only(&[])?;
     let mut connection = connection::load(&*call.app.config, &call.app.keys, name).await?;
     apply(call, &mut connection, change(call.json()?)?, false)?;
     connection.reseal(&call.app.keys, &*call.app.random)?;
@@ -175,7 +191,8 @@ pub async fn update(call: &Call<'_>, name: &str) -> Result<Response> {
 
 /// Removes a connection.
 pub async fn delete(call: &Call<'_>, name: &str) -> Result<Response> {
-    call.caller(&[Scope::Admin]).await?;
+    call.caller(&[Scope::Admin]).await?.may_use(name)?;
+    call.query.only(&[])?;
     connection::load(&*call.app.config, &call.app.keys, name).await?;
     call.app.config.delete(&connection::key(name)).await?;
     call.app.forget_connection(name);

@@ -11,7 +11,7 @@ use crate::code::Code;
 use crate::digest;
 use crate::error::{Error, Origin, Result};
 use crate::http::{Call, Who, json_response};
-use crate::ports::Response;
+use crate::ports::{Response, text};
 use crate::tool::execute;
 use futures_channel::oneshot;
 use futures_util::FutureExt as _;
@@ -46,6 +46,8 @@ pub async fn execute(call: &Call<'_>) -> Result<Response> {
 }
 
 async fn run(call: &Call<'_>, who: &Who, id: &str) -> Result<Response> {
+    call.query.only(&["dry_run"])?;
+    let dry_run = call.query.flag("dry_run")?;
     let body: Body = call.json()?;
     let (connector, tool) = catalog::find_tool(&body.tool_name).ok_or_else(|| no_tool(&body.tool_name))?;
     let named = Named {
@@ -53,18 +55,14 @@ async fn run(call: &Call<'_>, who: &Who, id: &str) -> Result<Response> {
         connection: body.connection_name.or(body.connector),
         identifier: body.identifier,
     };
-    if let Some(name) = &named.connection {
-        who.may_use(name)?;
-    }
-    let used = access::find(call.app, &named, Some(connector.id)).await.map_err(|error| error.of(connector.id))?;
-    who.may_use(&used.known.connection.name)?;
+    let used = who.find(call.app, &named, Some(connector.id)).await.map_err(|error| error.of(connector.id))?;
     if used.connector.id != connector.id {
         let message =
             format!("{} is a tool of {}, and the account is one of {}", tool.name, connector.name, used.connector.name);
         return Err(Error::invalid(message).of(connector.id));
     }
     let input = body.params.or(body.tool_input).unwrap_or(json!({}));
-    if call.query.get("dry_run") == Some("true") {
+    if dry_run {
         let request = execute::dry_run(call.app, tool, &used, input).await.map_err(|error| error.of(connector.id))?;
         return Ok(json_response(200, &json!({ "request": request, "execution_id": id })));
     }
@@ -79,12 +77,13 @@ async fn run(call: &Call<'_>, who: &Who, id: &str) -> Result<Response> {
     .map_err(|error| error.of(connector))
 }
 
-/// A key that is no text is refused: dropping it would leave the write without its protection.
-fn idempotency_key<'a>(call: &'a Call<'_>) -> Result<Option<&'a str>> {
-    let Some(value) = call.request.headers.get("idempotency-key") else { return Ok(None) };
-    let fits = |key: &&str| !key.is_empty() && key.len() <= 200;
-    let key = value.to_str().ok().filter(fits);
-    key.map(Some).ok_or_else(|| Error::invalid("Idempotency-Key must have 1 to 200 ASCII characters"))
+/// A key that cannot be read is refused: dropping it would leave the write without its protection.
+fn idempotency_key(call: &Call<'_>) -> Result<Option<String>> {
+    let Some(key) = text(&call.request.headers, "idempotency-key")? else { return Ok(None) };
+    if key.is_empty() || key.len() > 200 {
+        return Err(Error::invalid("Idempotency-Key must have 1 to 200 bytes"));
+    }
+    Ok(Some(key))
 }
 
 /// With an idempotency key, which is never that of another caller: the work goes on when the client has gone away, so that it

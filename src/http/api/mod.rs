@@ -1,5 +1,6 @@
 //! The API's handlers, one resource a file. docs/api.md is their contract.
 
+pub mod account_list;
 pub mod accounts;
 pub mod callers;
 pub mod connections;

@@ -1,8 +1,8 @@
 //! `POST /oauth/token`: client credentials (RFC 6749 section 4.4).
 
-use crate::caller::{Grant, Scope, TOKEN_LIFETIME};
+use crate::caller::{self, Grant, Scope, TOKEN_LIFETIME, throttle};
 use crate::digest;
-use crate::error::Result;
+use crate::error::{Result, short};
 use crate::http::{Call, json_response};
 use crate::ports::{Response, get};
 use crate::secret::Secret;
@@ -11,10 +11,9 @@ use std::collections::HashMap;
 
 /// Gives a caller a bearer token.
 pub async fn token(call: &Call<'_>) -> Result<Response> {
-    let body = call.request.body.bytes();
-    let form: HashMap<String, String> = match serde_json::from_slice::<HashMap<String, String>>(body) {
+    let form = match form(call.request.body.bytes()) {
         Ok(form) => form,
-        Err(_) => form_urlencoded::parse(body).into_owned().collect(),
+        Err(words) => return Ok(refused(400, "invalid_request", &words)),
     };
     if !form.contains_key("grant_type") {
         return Ok(refused(400, "invalid_request", "grant_type is missing; it must be client_credentials"));
@@ -22,14 +21,23 @@ pub async fn token(call: &Call<'_>) -> Result<Response> {
     if form.get("grant_type").map(String::as_str) != Some("client_credentials") {
         return Ok(refused(400, "unsupported_grant_type", "grant_type must be client_credentials"));
     }
+    let given = credentials(call, &form);
+    let (throttle, now) = (&call.app.isolate.throttle, call.app.now());
+    let address = get(&call.request.headers, "cf-connecting-ip").unwrap_or_default();
+    let key = throttle::key(address, given.first().map_or("", |(id, _)| id));
+    if let Some(seconds) = throttle.wait(&key, now) {
+        let words = format!("too many wrong secrets for this client from this address; try again in {seconds} s");
+        return Ok(refused(429, "invalid_client", &words).with_header("retry-after", &seconds.to_string()));
+    }
     let mut found = None;
-    for (id, secret) in credentials(call, &form) {
+    for (id, secret) in given {
         if let Some(scopes) = allowed(call, &id, &secret).await? {
             found = Some((id, scopes));
             break;
         }
     }
     let Some((id, scopes)) = found else {
+        throttle.failed(key, now);
         let how = "client id or secret is missing or wrong; send them by HTTP Basic or in the form";
         return Ok(refused(401, "invalid_client", how));
     };
@@ -40,7 +48,11 @@ pub async fn token(call: &Call<'_>) -> Result<Response> {
             match Scope::parse(name).filter(|scope| scopes.contains(scope)) {
                 Some(scope) => granted.push(scope),
                 None => {
-                    return Ok(refused(400, "invalid_scope", &format!("this client may not have the scope `{name}`")));
+                    return Ok(refused(
+                        400,
+                        "invalid_scope",
+                        &format!("this client may not have the scope `{}`", short(name)),
+                    ));
                 }
             }
         }
@@ -57,14 +69,30 @@ pub async fn token(call: &Call<'_>) -> Result<Response> {
     ))
 }
 
+/// The form, or the same as JSON. A parameter that is given twice makes it no form (RFC 6749 section 3.2).
+fn form(body: &[u8]) -> std::result::Result<HashMap<String, String>, String> {
+    if let Ok(form) = serde_json::from_slice::<HashMap<String, String>>(body) {
+        return Ok(form);
+    }
+    let mut form = HashMap::new();
+    for (name, value) in form_urlencoded::parse(body) {
+        if form.insert(name.clone().into_owned(), value.into_owned()).is_some() {
+            return Err(format!("`{}` is given more than once", short(&name)));
+        }
+    }
+    Ok(form)
+}
+
 /// Client id and secret as they may have been meant. In HTTP Basic both are form-encoded (RFC 6749 section 2.3.1), which
 /// many clients forget; a secret with `+` or `%` differs, so both readings are tried.
 fn credentials(call: &Call<'_>, form: &HashMap<String, String>) -> Vec<(String, Secret)> {
     let decode =
         |text: &str| percent_encoding::percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
-    let basic = get(&call.request.headers, "authorization").and_then(|header| header.strip_prefix("Basic "));
-    if let Some(basic) = basic {
-        let pair = digest::from_base64(basic).and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+    // The scheme's case means nothing (RFC 9110 section 11.1).
+    let header = get(&call.request.headers, "authorization").and_then(|header| header.split_once(' '));
+    if let Some((_, basic)) = header.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic")) {
+        let pair =
+            digest::from_base64(basic.trim()).and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
         let Some((id, secret)) = pair.split_once(':') else { return Vec::new() };
         return vec![(decode(id), Secret::new(decode(secret))), (id.to_owned(), Secret::new(secret))];
     }
@@ -80,7 +108,7 @@ async fn allowed(call: &Call<'_>, id: &str, secret: &Secret) -> Result<Option<Ve
         let known = settings.client_secret_hash.as_deref().unwrap_or_default();
         return Ok(digest::same(hash.as_bytes(), known.as_bytes()).then(|| Scope::ALL.to_vec()));
     }
-    if !id.starts_with("vkc_") || id.len() > 64 {
+    if !caller::is_id(id) {
         return Ok(None);
     }
     let caller = call.app.caller(id).await?;

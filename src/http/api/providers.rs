@@ -1,12 +1,15 @@
 //! `/api/v1/providers` and `/api/v1/tools`: what there is.
 
+use crate::access::{self, Named};
+use crate::account::command::{Command, Reply};
 use crate::caller::Scope;
 use crate::catalog::model::{Effect, Field, Method, Pair};
 use crate::catalog::{CONNECTORS, Connector, Tool};
 use crate::code::Code;
-use crate::connection::{authorization_type, method_name, methods};
-use crate::error::{Error, Result};
-use crate::http::{Call, json_response};
+use crate::connection::{self, authorization_type, method_name, methods};
+use crate::error::{Error, Result, short};
+use crate::http::nearest::nearest;
+use crate::http::{Call, Who, json_response};
 use crate::ports::Response;
 use crate::tool::dialect::Dialect;
 use serde::Serialize;
@@ -16,36 +19,21 @@ use serde_json::{Value, json};
 /// The failure for a provider that does not exist, with names that look alike.
 pub fn no_provider(id: &str) -> Error {
     let names = CONNECTORS.iter().map(|connector| connector.id);
-    Error::new(Code::ProviderNotFound, format!("no provider `{id}`; GET /api/v1/providers lists them"))
+    Error::new(Code::ProviderNotFound, format!("no provider `{}`; GET /api/v1/providers lists them", short(id)))
         .with(|details| details.suggestions = nearest(id, names))
 }
 
 /// The failure for a tool that does not exist, with names that look alike.
 pub fn no_tool(name: &str) -> Error {
     let names = CONNECTORS.iter().flat_map(|connector| connector.tools.iter()).map(|tool| tool.name);
-    Error::new(Code::ToolNotFound, format!("no tool `{name}`; GET /api/v1/tools lists them"))
+    Error::new(Code::ToolNotFound, format!("no tool `{}`; GET /api/v1/tools lists them", short(name)))
         .with(|details| details.suggestions = nearest(name, names))
-}
-
-/// The three names that share most pairs of letters with a word.
-fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let pairs = |text: &str| text.as_bytes().windows(2).map(<[u8]>::to_vec).collect::<Vec<_>>();
-    let wanted = pairs(&word.to_ascii_lowercase());
-    let mut scored: Vec<_> = names
-        .map(|name| {
-            let there = pairs(name);
-            let shared = wanted.iter().filter(|pair| there.contains(pair)).count();
-            (2 * shared * 100 / (wanted.len() + there.len()).max(1), name)
-        })
-        .filter(|(score, _)| *score >= 40)
-        .collect();
-    scored.sort_by(|a, b| b.cmp(a));
-    scored.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
 }
 
 /// Lists providers.
 pub async fn list(call: &Call<'_>) -> Result<Response> {
     call.caller(&[Scope::Tools]).await?;
+    call.query.only(&[])?;
     let providers: Vec<_> = CONNECTORS
         .iter()
         .map(|connector| {
@@ -137,30 +125,45 @@ struct List<'a> {
     total_size: usize,
 }
 
+/// Words that are looked for are compared with all texts of all tools, so they are few.
+pub const MOST_WORDS: usize = 16;
+
 /// Lists tools.
 pub async fn tools(call: &Call<'_>) -> Result<Response> {
-    call.caller(&[Scope::Tools]).await?;
+    let who = call.caller(&[Scope::Tools]).await?;
     let query = &call.query;
-    let provider = query.any(&["filter.provider", "provider", "filter.connector", "connector"]);
-    if let Some(id) = provider
-        && crate::catalog::find_connector(id).is_none()
-    {
-        return Err(no_provider(id));
+    let providers = ["filter.provider", "provider"];
+    let connectors = ["filter.connector", "connector"];
+    let (search, account) = (["filter.query", "query"], ["filter.connected_account_id", "filter.identifier"]);
+    let names = ["filter.tool_name", "filter.tool_names", "tool_name", "tool_names"];
+    let nothing = ["filter.organization_id", "filter.user_id"];
+    let single = ["filter.summary", "format", "page_size", "page_token"];
+    query.only_with(&[&providers[..], &connectors, &search, &account, &single, &nothing].concat(), &names)?;
+    query.not(&nothing)?;
+    let provider = match (query.any(&providers)?, provider_of(call, &who, &connectors).await?) {
+        (Some(id), _) if crate::catalog::find_connector(id).is_none() => return Err(no_provider(id)),
+        (Some(id), Some(other)) if id != other => {
+            return Err(Error::invalid(format!("filter.provider is {id}, and filter.connector leads to {other}")));
+        }
+        (Some(id), _) => Some(id),
+        (None, other) => other,
+    };
+    let wanted = query.all(&names)?;
+    let words = query.any(&search)?.unwrap_or_default().to_lowercase();
+    let words: Vec<_> = words.split_whitespace().collect();
+    if words.len() > MOST_WORDS {
+        return Err(Error::invalid(format!("filter.query takes at most {MOST_WORDS} words")));
     }
-    let name = query.any(&["filter.tool_name", "tool_name"]);
-    let words: Vec<String> = query
-        .any(&["filter.query", "query", "filter.summary"])
-        .unwrap_or_default()
-        .split_whitespace()
-        .map(str::to_lowercase)
-        .collect();
     let fits = |tool: &Tool| {
-        name.is_none_or(|name| tool.name == name)
-            && words.iter().all(|word| {
-                tool.name.contains(word)
-                    || tool.title.to_lowercase().contains(word)
-                    || tool.description.to_lowercase().contains(word)
-            })
+        if !(wanted.is_empty() || wanted.contains(&tool.name)) {
+            return false;
+        }
+        if words.is_empty() {
+            return true;
+        }
+        // Lower case once for all words.
+        let texts = [tool.name.to_owned(), tool.title.to_lowercase(), tool.description.to_lowercase()];
+        words.iter().all(|word| texts.iter().any(|text| text.contains(word)))
     };
     let found: Vec<_> = CONNECTORS
         .iter()
@@ -168,10 +171,11 @@ pub async fn tools(call: &Call<'_>) -> Result<Response> {
         .flat_map(|connector| connector.tools.iter().map(move |tool| (connector, tool)))
         .filter(|(_, tool)| fits(tool))
         .collect();
+    let summary = query.flag("filter.summary")?;
     let size = query.page_size(50, 200)? as usize;
-    let wrong = || Error::invalid("page_token is not one this route gave");
-    let from: usize = query.get("page_token").map_or(Ok(0), |text| text.parse().map_err(|_| wrong()))?;
+    let from = call.page_offset(&who)?;
     let next = (from + size < found.len()).then(|| (from + size).to_string());
+    let next = call.next_page_token(&who, next);
     if let Some(name) = query.get("format") {
         let names: Vec<_> = Dialect::ALL.iter().map(|(name, _)| *name).collect();
         let unknown = || Error::invalid(format!("format must be one of {}", names.join(", ")));
@@ -182,19 +186,42 @@ pub async fn tools(call: &Call<'_>) -> Result<Response> {
     let page: Vec<_> =
         found.iter().skip(from).take(size).filter_map(|(connector, tool)| shown(connector, tool)).collect();
     let names: Vec<_> = page.iter().map(|tool| tool.id).collect();
-    let list = List { tool_names: names, tools: &page, next_page_token: next, total_size: found.len() };
+    // Names alone, if no more is wanted.
+    let shown = if summary { &[] } else { page.as_slice() };
+    let list = List { tool_names: names, tools: shown, next_page_token: next, total_size: found.len() };
     let text = serde_json::to_string(&list).map_err(|_| Error::internal("the tools cannot be listed"))?;
     Ok(Response::new(200, "application/json", text))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::nearest;
-
-    #[test]
-    fn a_typo_finds_its_tool() {
-        let names = ["gmail_send_message", "gmail_list_labels", "slack_send_message"];
-        assert_eq!(nearest("gmail_send_mesage", names.into_iter())[0], "gmail_send_message");
-        assert!(nearest("xyz", names.into_iter()).is_empty());
+/// The provider of a connection, or of the account that is named.
+async fn provider_of<'a>(call: &'a Call<'_>, who: &Who, connectors: &[&str]) -> Result<Option<&'a str>> {
+    let query = &call.query;
+    let connector = query.any(connectors)?;
+    let (id, identifier) = (query.get("filter.connected_account_id"), query.get("filter.identifier"));
+    if id.is_some() || identifier.is_some() {
+        if id.is_none() && connector.is_none() {
+            let message = "filter.identifier names an account together with filter.connector, the name of a connection";
+            return Err(Error::invalid(message));
+        }
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        let named = Named { id: owned(id), connection: owned(connector), identifier: owned(identifier) };
+        let used = who.find(call.app, &named, None).await?;
+        return match call.app.accounts.ask(&used.id, Command::View).await? {
+            Reply::View { .. } => Ok(Some(used.connector.id)),
+            _ => Err(access::unexpected()),
+        };
+    }
+    let Some(name) = connector else { return Ok(None) };
+    // A connection's name, or a connector's: most connections are named like theirs.
+    if who.may(name) {
+        match call.app.connection(name).await {
+            Ok(known) => return Ok(Some(known.connection.connector()?.id)),
+            Err(error) if error.code == Code::ConnectionNotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    match crate::catalog::find_connector(name) {
+        Some(connector) => Ok(Some(connector.id)),
+        None => Err(connection::not_found(name)),
     }
 }
