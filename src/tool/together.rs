@@ -40,7 +40,11 @@ fn broken(tool: &Tool, group: &Group, input: &Map<String, Value>) -> Option<Prob
         }
         GroupRule::ExactlyOne if given.is_empty() && !by_default() => ("", format!("give one of {all}")),
         GroupRule::AtLeastOne if given.is_empty() && !by_default() => ("", format!("give at least one of {all}")),
-        GroupRule::Needs if set.first() == group.names.first() => {
+        // A value that is there by default counts; a parameter that is there by default was not asked for.
+        GroupRule::Needs
+            if set.first() == group.names.first()
+                || group.names.first().is_some_and(|first| first.contains('=') && is_there(tool, input, first)) =>
+        {
             let (first, others) = group.names.split_first()?;
             let missing = others.iter().find(|other| !other.split('|').any(|name| is_there(tool, input, name)))?;
             let message = format!("{} needs {} too", said(first), said(missing));
@@ -78,23 +82,29 @@ fn is_there(tool: &Tool, input: &Map<String, Value>, name: &str) -> bool {
     is_given(input, name) || by_default()
 }
 
-/// The rules in words, for makers of models whose schemas cannot say them.
+/// The rules in words, for makers of models whose schemas cannot say them. What needs the same stands in one sentence.
 pub fn in_words(tool: &Tool) -> String {
-    let add = |words: &mut String, group: &Group| {
-        let all = said(&group.names.join(", "));
-        let sentence = match group.rule {
-            GroupRule::ExactlyOne => format!("Give exactly one of {all}."),
-            GroupRule::AtLeastOne => format!("Give at least one of {all}."),
-            GroupRule::AtMostOne => format!("Give at most one of {all}."),
-            GroupRule::Needs => {
-                let (first, others) = group.names.split_first().unwrap_or((&"", &[]));
-                format!("{} needs {}.", said(first), said(&others.join(" and ")))
-            }
-        };
-        words.push(' ');
-        words.push_str(&sentence);
-    };
     let mut words = String::new();
-    tool.groups.iter().for_each(|group| add(&mut words, group));
+    let mut needs: Vec<(Vec<&str>, &[&str])> = Vec::new();
+    for group in tool.groups.iter() {
+        let all = said(&group.names.join(", "));
+        words.push_str(&match group.rule {
+            GroupRule::ExactlyOne => format!(" Give exactly one of {all}."),
+            GroupRule::AtLeastOne => format!(" Give at least one of {all}."),
+            GroupRule::AtMostOne => format!(" Give at most one of {all}."),
+            GroupRule::Needs => {
+                let Some((first, others)) = group.names.split_first() else { continue };
+                match needs.iter_mut().find(|(_, known)| *known == others) {
+                    Some((names, _)) => names.push(first),
+                    None => needs.push((vec![*first], others)),
+                }
+                continue;
+            }
+        });
+    }
+    for (names, others) in needs {
+        let verb = if names.len() == 1 { "needs" } else { "need" };
+        words.push_str(&format!(" {} {verb} {}.", said(&names.join(", ")), said(&others.join(" and "))));
+    }
     words
 }

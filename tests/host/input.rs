@@ -287,6 +287,13 @@ fn what_goes_together_is_checked_on_every_tool_that_says_so() {
     assert_eq!(said(ask, &json!({ "corpora": "drive" })), [" corpora = drive needs drive_id too"]);
     assert_eq!(said(ask, &json!({ "drive_id": "d" })), [" drive_id needs corpora = drive too"]);
     assert!(said(ask, &json!({ "corpora": "drive", "drive_id": "d" })).is_empty());
+    // A default counts as its value: without filter_on it filters by values.
+    let filter = tool("microsoftexcel_filter_table");
+    let by_default = json!({ "item_id": "i", "table_id": "t", "column_id": "c" });
+    assert_eq!(said(filter, &by_default), [" filter_on = Values needs values too"]);
+    let told = Dialect::Anthropic.define(filter)["description"].as_str().unwrap().to_owned();
+    assert!(told.contains("filter_on = Custom, filter_on = TopItems, filter_on = TopPercent"), "{told}");
+    assert!(told.contains("BottomPercent, criterion2 need criterion1."), "{told}");
 }
 
 #[test]

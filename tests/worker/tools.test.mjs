@@ -69,6 +69,23 @@ test("a dry run answers with the request, the credential masked, and sends nothi
   refused(await issue({}, { query: { dry_run: "true" } }), "INVALID_TOOL_INPUT");
 });
 
+test("null empties a field where the vendor lets it, and a strict function says what it empties", async () => {
+  const update = async (params) => api.execute({ tool_name: "github_issue_update", ...named, params: { owner: "jo", repo: "hello", issue_number: 1, ...params } }, { query: { dry_run: "true" } });
+  const body = async (params) => {
+    const { request } = answered(await update(params));
+    return typeof request.body === "string" ? JSON.parse(request.body) : request.body;
+  };
+  assert.deepEqual(await body({ milestone: null }), { milestone: null });
+  assert.deepEqual(await body({ issue_number: "1", title: "Found", milestone: null, type: null, clear_fields: ["type"] }), { title: "Found", type: null });
+  const uncleared = await update({ title: null });
+  refused(uncleared, "INVALID_TOOL_INPUT");
+  assert.match(uncleared.text, /cannot be cleared by null here; leave it out/);
+  const unchanged = await update({});
+  refused(unchanged, "INVALID_TOOL_INPUT");
+  assert.match(unchanged.text, /changes nothing; give at least one of title, body/);
+  assert.equal(peer.requests.length, 0);
+});
+
 test("an idempotency key answers the first result again, and the provider is called once", async () => {
   const headers = { "idempotency-key": "key-1" };
   const first = await issue(undefined, { headers });
