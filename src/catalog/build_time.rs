@@ -4,6 +4,7 @@ pub mod change;
 pub mod check;
 pub mod compile;
 pub mod format;
+pub mod kinds;
 pub mod model;
 pub mod schema;
 pub mod together;

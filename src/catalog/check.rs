@@ -72,6 +72,7 @@ pub fn connector(file: &ConnectorFile, folder: &str, problems: &mut Problems) {
         problems.add(&format!("verified `{}` must be a day, e.g. 2026-11-20", file.verified));
     }
     auth(file, problems);
+    super::kinds::connector(file, problems);
     for rule in &file.errors.rules {
         if Code::parse(&rule.error).is_none() {
             let names: Vec<_> = Code::ALL.iter().map(|(_, name, _)| *name).collect();
@@ -240,6 +241,7 @@ pub fn tool(tool: &ToolFile, connector: &ConnectorFile, problems: &mut Problems)
     nulls(tool, problems);
     overlaps(tool, problems);
     together::check(tool, problems);
+    super::kinds::tool(tool, connector, problems);
     for problem in schema::problems(&schema::shape(tool, false)) {
         problems.add(&problem);
     }
@@ -330,6 +332,8 @@ pub fn templates(tool: &ToolFile) -> Vec<&str> {
     all.extend(tool.headers.values().map(String::as_str));
     all.extend(tool.before.iter().flat_map(|step| step.headers.values().map(String::as_str)));
     all.extend(tool.before.iter().map(|step| step.request.as_str()));
+    let picks = tool.before.iter().filter_map(|step| step.pick.as_ref());
+    all.extend(picks.flat_map(|pick| pick.conditions.iter().map(|condition| condition.is.as_str())));
     let values = tool.query.iter().chain(&tool.body).chain(tool.message.iter().map(|message| &message.parts));
     let values = values.chain(tool.before.iter().flat_map(|step| step.query.iter().chain(&step.body)));
     for value in values {

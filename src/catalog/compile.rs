@@ -3,13 +3,13 @@
 use super::check::{self, Problems};
 use super::format::{
     AuthFile, ConnectorFile, ContentFile, CredentialFile, ErrorsFile, FieldFile, HttpFile, JwtFile, KeyFile,
-    LookupFile, Map, OAuth1File, OAuth2File, PageFile, ParamFile, RevokeFile, ToolFile, ToolsFile,
+    LookupFile, Map, OAuth1File, OAuth2File, PageFile, ParamFile, PickFile, RevokeFile, ToolFile, ToolsFile,
 };
 use super::model::{
-    Answer, Auth, BodyEncoding, Call, Choose, ClientAuth, Connector, Content, Credential, Effect, Encode, Errors,
-    FailedWhen, Field, Group, GroupRule, Http, Jwt, Key, Limit, LimitScope, List, Lookup, Meaning, Message, Method,
-    OAuth1, OAuth2, Page, PageStyle, Pair, Param, Place, RetryAfter, RetryUnit, Revoke, RevokeAuth, Rule, Step,
-    TokenResponse, Tool,
+    Answer, Auth, BodyEncoding, Call, Choose, ClientAuth, Condition, Connector, Content, Credential, Effect, Encode,
+    Errors, FailedWhen, Field, Group, GroupRule, Http, Jwt, Key, Limit, LimitScope, List, Lookup, Meaning, Message,
+    Method, OAuth1, OAuth2, Page, PageStyle, Pair, Param, Pick, Place, RetryAfter, RetryUnit, Revoke, RevokeAuth, Rule,
+    Step, TokenResponse, Tool,
 };
 use super::schema;
 use crate::template;
@@ -134,6 +134,7 @@ const CLIENT_AUTH: &[(&str, ClientAuth)] = &[
 const REVOKE_AUTH: &[(&str, RevokeAuth)] = &[
     ("client", RevokeAuth::RevokeAsClient),
     ("client_basic", RevokeAuth::RevokeAsBasic),
+    ("client_body", RevokeAuth::RevokeAsBody),
     ("bearer", RevokeAuth::RevokeAsAccount),
     ("none", RevokeAuth::RevokeAsNobody),
 ];
@@ -166,6 +167,8 @@ const ENCODES: &[(&str, Encode)] = &[
     ("adf", Encode::Adf),
     ("path", Encode::PathSegments),
     ("null_if_empty", Encode::NullIfEmpty),
+    ("lower", Encode::Lower),
+    ("slashes_twice", Encode::SlashesTwice),
 ];
 const ANSWERS: &[(&str, Answer)] = &[
     ("json", Answer::JsonAnswer),
@@ -438,7 +441,9 @@ fn compile_tool(tool: &ToolFile, connector: &ConnectorFile, problems: &mut Probl
             follow: step.follow,
         },
         save: pairs(&step.save),
+        pick: step.pick.as_ref().map(pick),
         when: text(&step.when),
+        unless: text(&step.unless),
         optional: step.optional,
     });
     let before = list(steps.collect());
@@ -498,6 +503,15 @@ fn encoding(given: Option<&str>, problems: &mut Problems) -> BodyEncoding {
     given.map_or(BodyEncoding::JsonBody, |word| problems.word("encoding", word, BODY_ENCODINGS))
 }
 
+fn pick(file: &PickFile) -> Pick {
+    let conditions = file.conditions.iter().map(|condition| Condition {
+        at: text(&condition.at),
+        is: text(&condition.is),
+        lacks: text(&condition.lacks),
+    });
+    Pick { items: text(&file.items), conditions: list(conditions.collect()), otherwise: text(&file.otherwise) }
+}
+
 fn content(file: &ContentFile) -> Content {
     Content {
         base64: text(&file.base64),
@@ -531,7 +545,9 @@ fn compile_param(name: &str, param: &ParamFile, tool: &ToolFile, problems: &mut 
         double: text(&param.double),
         null_as: json(param.null_as.as_ref()),
         null_at: text(param.null_at.as_deref().unwrap_or_default()),
+        computed: text(&param.computed),
         default: json(param.default.as_ref()),
+        default_with: text(&param.default_with),
     }
 }
 
@@ -562,6 +578,7 @@ fn compile_page(file: &PageFile, tool: &ToolFile, problems: &mut Problems) -> Pa
         total: text(&file.total),
         items: text(&file.items),
         first: file.first.unwrap_or(u32::from(style == PageStyle::ByNumber)),
+        continue_at: text(&file.continue_at),
     }
 }
 
@@ -580,7 +597,9 @@ fn cursor(page: &PageFile) -> Param {
         double: "",
         null_as: "",
         null_at: "",
+        computed: "",
         default: "",
+        default_with: "",
     }
 }
 
@@ -662,6 +681,26 @@ thing_id = { type = "string", required = true, description = "Id of the thing." 
                 "[tool.params]\n",
                 "body = { list = [{ a = 1 }] }\n[tool.params]\nx = { type = \"string\", description = \"X.\", at = \"/list/0/x\" }\n",
                 "`x`: `/list/0/x` is inside a list of `body`",
+            ),
+            (
+                "[tool.params]",
+                "[[tool.before]]\nrequest = \"GET /a\"\nsave = { last = \"/items/-/id\" }\n[tool.params]",
+                "`/items/-/id` takes whatever item comes first or last: say which one with `pick`",
+            ),
+            (
+                "thing_id = { type = \"string\"",
+                "thing_id = { type = \"integer\"",
+                "`thing_id`: an id of 2^53 or more loses digits",
+            ),
+            (
+                "[tool.params]\n",
+                "[tool.params]\nmime_type = { type = \"string\", description = \"Type.\" }\n",
+                "`mime_type`: a media type needs a pattern",
+            ),
+            (
+                "[tool.params]\n",
+                "[tool.params]\nend = { type = \"integer\", computed = \"start + content.size\", description = \"End.\" }\n",
+                "`end`: `start` of computed is no whole number",
             ),
         ] {
             let (_, found) = problems(CONNECTOR, &TOOL.replace(from, to), CASE);

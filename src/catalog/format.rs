@@ -21,6 +21,9 @@ pub struct ConnectorFile {
     pub verified: String,
     pub auth: AuthFile,
     pub http: HttpFile,
+    /// Name of a parameter and why it may be a number: it never reaches 2^53, from where on many JSON readers lose digits.
+    #[serde(default)]
+    pub small_ids: Map<String>,
     #[serde(default)]
     pub errors: ErrorsFile,
     #[serde(default)]
@@ -321,6 +324,9 @@ pub struct PageFile {
     #[serde(default)]
     pub items: String,
     pub first: Option<u32>,
+    /// Path of the request for a further page, which gets the cursor alone.
+    #[serde(default)]
+    pub continue_at: String,
     /// The reference's name of the cursor parameter, accepted beside `cursor`.
     #[serde(default)]
     pub aliases: Vec<String>,
@@ -396,8 +402,11 @@ pub struct ToolFile {
 #[serde(deny_unknown_fields)]
 pub struct StepFile {
     pub save: Map<String>,
+    pub pick: Option<PickFile>,
     #[serde(default)]
     pub when: String,
+    #[serde(default)]
+    pub unless: String,
     #[serde(default)]
     pub optional: bool,
     pub request: String,
@@ -414,6 +423,27 @@ pub struct StepFile {
     pub credential: bool,
     #[serde(default)]
     pub follow: bool,
+}
+
+/// Which item of a list a step learns from.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PickFile {
+    pub items: String,
+    #[serde(rename = "where")]
+    pub conditions: Vec<ConditionFile>,
+    #[serde(default)]
+    pub otherwise: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConditionFile {
+    pub at: String,
+    #[serde(default)]
+    pub is: String,
+    #[serde(default)]
+    pub lacks: String,
 }
 
 #[derive(Deserialize)]
@@ -486,8 +516,15 @@ pub struct ParamFile {
     pub template: String,
     #[serde(default)]
     pub escape: String,
+    /// Characters that are written twice, as OData and SQL have it.
     #[serde(default)]
     pub double: String,
+    /// The default counts only when this parameter is given.
+    #[serde(default)]
+    pub default_with: String,
+    /// A sum, `"first_byte + content.size - 1"`: the value when none is given, and the only one that may be given.
+    #[serde(default)]
+    pub computed: String,
 }
 
 fn yes() -> bool {

@@ -14,6 +14,8 @@ mod compile;
 #[cfg(test)]
 mod format;
 #[cfg(test)]
+mod kinds;
+#[cfg(test)]
 mod schema;
 #[cfg(test)]
 mod together;

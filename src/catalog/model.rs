@@ -307,6 +307,8 @@ pub enum RevokeAuth {
     RevokeAsClient,
     /// The client, always by HTTP Basic.
     RevokeAsBasic,
+    /// The client, always in the body.
+    RevokeAsBody,
     /// The account's access token.
     RevokeAsAccount,
     /// Nobody: the token itself is enough.
@@ -636,12 +638,38 @@ pub struct Content {
 pub struct Step {
     /// The request.
     pub call: Call,
-    /// Variable and JSON Pointer into its answer, or `header:<name>`.
+    /// Variable and JSON Pointer into its answer (into the item that was picked), `header:<name>`, or `count:` and the pointer of a list.
     pub save: List<Pair>,
+    /// Which item of a list it learns from.
+    pub pick: Option<Pick>,
     /// Only when this parameter is given; empty for always.
     pub when: &'static str,
+    /// Not when this parameter is given; empty for always.
+    pub unless: &'static str,
     /// Whether the tool goes on when it fails.
     pub optional: bool,
+}
+
+/// The last item of a list that meets every condition.
+#[derive(Debug)]
+pub struct Pick {
+    /// JSON Pointer of the list.
+    pub items: &'static str,
+    /// What an item has to be.
+    pub conditions: List<Condition>,
+    /// What is said when no item is so; empty: the step learns nothing then.
+    pub otherwise: &'static str,
+}
+
+/// What an item has to be.
+#[derive(Debug)]
+pub struct Condition {
+    /// JSON Pointer in the item.
+    pub at: &'static str,
+    /// Template of the text that stands there; empty for any. Without a value for its hole the condition does not count.
+    pub is: &'static str,
+    /// Text that neither stands there nor in the list there; empty for none.
+    pub lacks: &'static str,
 }
 
 /// One parameter of a tool.
@@ -671,8 +699,12 @@ pub struct Param {
     pub null_as: &'static str,
     /// JSON Pointer in the body or the variables where null goes; empty for the value's own place.
     pub null_at: &'static str,
+    /// Sum that is the value, in case none is given, and that a given one must equal; empty for none.
+    pub computed: &'static str,
     /// Value when absent, JSON text; empty for none.
     pub default: &'static str,
+    /// The parameter without which the default does not count; empty for none.
+    pub default_with: &'static str,
 }
 
 /// Where a parameter goes.
@@ -719,6 +751,10 @@ pub enum Encode {
     PathSegments,
     /// Empty text to null.
     NullIfEmpty,
+    /// Small letters.
+    Lower,
+    /// Percent-encoded once more when it begins with `/` or has `//`.
+    SlashesTwice,
 }
 
 /// What the body of an answer is.
@@ -739,7 +775,8 @@ pub enum Answer {
 pub struct Page {
     /// Which way.
     pub style: PageStyle,
-    /// The provider's parameter: a query name or, with `body`, a JSON Pointer.
+    /// The provider's parameter: a query name or, with `body`, a JSON Pointer. Several with commas between, as in `next`,
+    /// for a cursor made of several values.
     pub send: &'static str,
     /// Whether it goes into the body (for GraphQL: the variables).
     pub body: bool,
@@ -755,6 +792,8 @@ pub struct Page {
     pub items: &'static str,
     /// Number of the first page or offset.
     pub first: u32,
+    /// Path that further pages are asked at, with nothing but the cursor; empty for that of the tool.
+    pub continue_at: &'static str,
 }
 
 /// The ways providers page.

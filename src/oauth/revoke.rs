@@ -44,10 +44,15 @@ pub fn request(
     match revoke.auth {
         RevokeAuth::RevokeAsClient => authenticate(client_auth, client, &mut request, &mut form),
         RevokeAuth::RevokeAsBasic => authenticate(ClientAuth::ClientBasic, client, &mut request, &mut form),
+        RevokeAuth::RevokeAsBody => authenticate(ClientAuth::ClientBody, client, &mut request, &mut form),
         // The account's own credential is added as to any request of it.
         RevokeAuth::RevokeAsAccount | RevokeAuth::RevokeAsNobody => {}
     }
-    if let Some(json) = body(revoke.json) {
+    if let Some(mut json) = body(revoke.json) {
+        // What the client proves itself by goes where the rest stands.
+        for (name, value) in form {
+            json::place(&mut json, &format!("/{name}"), Value::String(value));
+        }
         request.header("content-type", "application/json");
         request.body = Body::Bytes(json.to_string().into_bytes());
     } else if !form.is_empty() {

@@ -6,6 +6,7 @@ use crate::digest;
 use crate::error::{Error, Result};
 use crate::json;
 use crate::timestamp;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 /// A parameter's value as the provider wants it.
@@ -34,6 +35,8 @@ pub fn encode(param: &Param, value: Value) -> Result<Value> {
             written => written,
         },
         Encode::NullIfEmpty => Some(value).filter(|value| *value != json!("")).unwrap_or_default(),
+        Encode::Lower => Value::String(text(&value).to_lowercase()),
+        Encode::SlashesTwice => slashes_twice(value),
     };
     let value = wrapped(param, value);
     let plain = param.template.is_empty() && param.escape.is_empty() && param.double.is_empty();
@@ -71,6 +74,16 @@ fn parsed(param: &Param, value: Value) -> Result<Value> {
             None => serde_json::from_str(&text).map_err(|error| wrong(param, &format!("is not JSON: {error}"))),
         },
         other => Ok(other),
+    }
+}
+
+/// Zoom finds a meeting by a UUID that begins with `/` or has `//` only if that is percent-encoded twice.
+fn slashes_twice(value: Value) -> Value {
+    match value {
+        Value::String(text) if text.starts_with('/') || text.contains("//") => {
+            Value::String(utf8_percent_encode(&text, NON_ALPHANUMERIC).to_string())
+        }
+        other => other,
     }
 }
 
@@ -137,7 +150,9 @@ mod tests {
             double: "",
             null_as: "",
             null_at: "",
+            computed: "",
             default: "",
+            default_with: "",
         }
     }
 
@@ -161,5 +176,10 @@ mod tests {
         let null = Param { null_as: "\"\"", values: r#"{"null":1}"#, ..param(Encode::Csv) };
         assert_eq!(encode(&null, json!(null)).unwrap(), json!(""));
         assert_eq!(encode(&param(Encode::EpochSeconds), json!(null)).unwrap(), json!(null));
+        let odata = Param { double: "'", template: "contains(tolower(title),'{}')", ..param(Encode::Lower) };
+        assert_eq!(encode(&odata, json!("Bryan's")).unwrap(), json!("contains(tolower(title),'bryan''s')"));
+        for (uuid, sent) in [("/a==", "%2Fa%3D%3D"), ("a//b", "a%2F%2Fb"), ("a/b==", "a/b=="), ("%2Fa", "%2Fa")] {
+            assert_eq!(encode(&param(Encode::SlashesTwice), json!(uuid)).unwrap(), json!(sent), "{uuid}");
+        }
     }
 }

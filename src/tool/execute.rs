@@ -1,6 +1,7 @@
 //! Executing a tool: the story of one call.
 
 use super::input;
+use super::pick;
 use super::request::{self, Values};
 use super::response::{self, Outcome};
 use crate::access::{self, Used};
@@ -35,8 +36,7 @@ pub async fn dry_run(app: &App, tool: &'static Tool, used: &Used, input: Value) 
     let variables = access::lease(app, used, None)
         .await
         .map_or_else(|_| Variables::new(), |leased| leased.snapshot.variables.clone());
-    let runs = |step: &&Step| step.when.is_empty() || input.contains_key(step.when);
-    let saved = tool.before.iter().filter(runs).flat_map(|step| step.save.iter());
+    let saved = tool.before.iter().filter(|step| runs(step, &input)).flat_map(|step| step.save.iter());
     let saved = saved.map(|(name, _)| ((*name).to_owned(), Value::String(format!("<{name}>")))).collect();
     let masked = || Secret::new("***");
     let mut connection = used.known.connection.clone();
@@ -114,7 +114,7 @@ impl Running<'_> {
         let mut saved = Map::new();
         let fresh = fresh(self.app);
         for step in tool.before.iter() {
-            if !step.when.is_empty() && !self.execution.input.contains_key(step.when) {
+            if !runs(step, self.execution.input) {
                 continue;
             }
             let (response, bare) = match self.send(Some(&step.call), &saved, &fresh).await {
@@ -129,10 +129,14 @@ impl Running<'_> {
                 let error = if bare { without_credential(error) } else { error };
                 return Err(masked(response::with_scopes(error, tool), &self.leased));
             }
+            let learnt_from = match &step.pick {
+                Some(choice) => pick::pick(choice, &body, self.execution.input)?,
+                None => Some(&body),
+            };
             for (name, at) in step.save.iter() {
                 let found = match at.strip_prefix("header:") {
                     Some(header) => response.header(header).map(|text| json!(text)),
-                    None => json::find(&body, at).cloned(),
+                    None => learnt_from.and_then(|value| learnt(value, at)),
                 };
                 saved.extend(found.map(|value| ((*name).to_owned(), value)));
             }
@@ -207,6 +211,20 @@ impl Running<'_> {
             }
             None => Ok((answer, !call.credential)),
         }
+    }
+}
+
+/// Whether a step is needed with this input.
+fn runs(step: &Step, input: &Map<String, Value>) -> bool {
+    let given = |name: &str| input.contains_key(name);
+    (step.when.is_empty() || given(step.when)) && (step.unless.is_empty() || !given(step.unless))
+}
+
+/// What stands at a place, or how many items do: a list that is not there has none.
+fn learnt(value: &Value, at: &str) -> Option<Value> {
+    match at.strip_prefix("count:") {
+        Some(list) => Some(json!(json::find(value, list).and_then(Value::as_array).map_or(0, Vec::len))),
+        None => json::find(value, at).cloned(),
     }
 }
 

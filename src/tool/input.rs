@@ -63,14 +63,17 @@ pub fn check(tool: &Tool, input: Value) -> Result<Map<String, Value>> {
     }
     let given = fields.clone();
     for param in tool.params.iter().filter(|param| !param.default.is_empty()) {
-        if !given.contains_key(param.name)
+        let counts = param.default_with.is_empty() || given.contains_key(param.default_with);
+        if counts
+            && !given.contains_key(param.name)
             && together::may_default(tool, param.name, &given)
             && let Ok(value) = serde_json::from_str(param.default)
         {
             fields.insert(param.name.to_owned(), value);
         }
     }
-    Ok(fields)
+    let problems = super::computed::fill(tool, &mut fields);
+    if problems.is_empty() { Ok(fields) } else { Err(refused(problems)) }
 }
 
 /// Gives parameters the names the tool knows them by.

@@ -19,10 +19,11 @@ pub fn write(parts: &Value) -> Result<String> {
     if let Some(subject) = text(parts, "subject") {
         out.push_str(&format!("Subject: {}\r\n", words("subject", &subject)?));
     }
-    for (name, key) in [("In-Reply-To", "in_reply_to"), ("References", "references")] {
-        if let Some(ids) = text(parts, key) {
-            out.push_str(&format!("{name}: {}\r\n", plain(key, ids.trim())?));
-        }
+    if let Some(id) = text(parts, "in_reply_to") {
+        out.push_str(&format!("In-Reply-To: {}\r\n", plain("in_reply_to", id.trim())?));
+    }
+    if let Some(ids) = text(parts, "references").map(|ids| references(&ids)).filter(|ids| !ids.is_empty()) {
+        out.push_str(&format!("References: {ids}\r\n"));
     }
     out.push_str("MIME-Version: 1.0\r\n");
     out.push_str(&body(parts)?);
@@ -31,6 +32,19 @@ pub fn write(parts: &Value) -> Result<String> {
 
 fn text(parts: &Value, key: &str) -> Option<String> {
     parts[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+/// The ids of a thread, one a line: together they grow longer than a line may be (RFC 5322 sections 2.1.1 and 3.6.4). What
+/// else stands there came out of somebody's mail and is left out.
+fn references(ids: &str) -> String {
+    let mut known: Vec<&str> = Vec::new();
+    for id in ids.split_whitespace() {
+        let is_id = id.starts_with('<') && id.ends_with('>') && id.len() < 990;
+        if is_id && id.bytes().all(|byte| byte.is_ascii_graphic()) && known.last() != Some(&id) {
+            known.push(id);
+        }
+    }
+    known.join("\r\n ")
 }
 
 fn body(parts: &Value) -> Result<String> {
@@ -208,13 +222,13 @@ mod tests {
     #[test]
     fn other_languages_threads_html_and_attachments() {
         let parts = json!({ "to": ["Zoë <zoe@example.com>"], "subject": "Grüße", "body": "<b>hi</b>", "text": "hi",
-            "content_type": "text/html", "in_reply_to": "<1@x>", "references": "<0@x> <1@x>",
+            "content_type": "text/html", "in_reply_to": "<1@x>", "references": "<0@x> (a comment)\t<1@x>\r\nBcc: a@x <1@x>",
             "attachments": [{ "file_name": "é.txt", "mime_type": "text/plain", "content_base64": "aGk=" }] });
         let message = write(&parts).unwrap();
         for wanted in [
             "To: =?UTF-8?B?Wm/Dqw==?= <zoe@example.com>\r\n",
             "Subject: =?UTF-8?B?R3LDvMOfZQ==?=\r\n",
-            "In-Reply-To: <1@x>\r\nReferences: <0@x> <1@x>\r\n",
+            "In-Reply-To: <1@x>\r\nReferences: <0@x>\r\n <1@x>\r\n",
             "Content-Type: multipart/mixed; boundary=\"valetkey\"",
             "Content-Type: multipart/alternative; boundary=\"alternative-valetkey\"",
             "filename*=UTF-8''%C3%A9%2Etxt",

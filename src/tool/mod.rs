@@ -2,6 +2,7 @@
 
 mod adf;
 pub mod coerce;
+mod computed;
 pub mod dialect;
 pub mod encode;
 pub mod execute;
@@ -9,6 +10,7 @@ pub mod input;
 pub mod mime;
 pub mod multipart;
 pub mod page;
+mod pick;
 pub mod request;
 pub mod response;
 pub mod together;

@@ -19,8 +19,16 @@ pub fn place(tool: &Tool, input: &Map<String, Value>, parts: &mut Parts) {
     let numbered = matches!(page.style, PageStyle::ByNumber | PageStyle::ByOffset);
     let value = match cursor.parse::<u64>() {
         Ok(number) if numbered => Value::from(number),
-        _ => Value::String(cursor),
+        _ => Value::String(cursor.clone()),
     };
+    if !page.continue_at.is_empty() {
+        parts.continues_at(page.continue_at);
+    }
+    if page.send.contains(',') {
+        let values = cursor.split(' ');
+        page.send.split(',').zip(values).for_each(|(name, value)| parts.query(name, &Value::from(value)));
+        return;
+    }
     match (page.body, tool.call.graphql.is_empty()) {
         (true, true) => json::place(&mut parts.body, page.send, value),
         (true, false) => json::place(&mut parts.variables, page.send, value),
@@ -36,7 +44,11 @@ pub fn next(page: &Page, input: &Map<String, Value>, response: &Response, body: 
     if !page.last.is_empty() && json::find(body, page.last) == Some(&Value::Bool(true)) {
         return None;
     }
-    let there = || json::find(body, page.next).and_then(json::to_text).filter(|text| !text.is_empty());
+    let there = || {
+        let values: Option<Vec<_>> =
+            page.next.split(',').map(|next| json::find(body, next).and_then(json::to_text)).collect();
+        values.map(|values| values.join(" ")).filter(|text| !text.is_empty())
+    };
     match page.style {
         PageStyle::ByCursor | PageStyle::ByWholeUrl => there(),
         PageStyle::ByNextUrl => parameter(&there()?, page.send),
@@ -89,6 +101,7 @@ mod tests {
             total: "",
             items: "/items",
             first: 1,
+            continue_at: "",
         }
     }
 
@@ -106,6 +119,10 @@ mod tests {
         assert_eq!(next_of(&page(PageStyle::ByNextUrl), "", &json!({ "next": "/a?page=x" })).as_deref(), Some("x"));
         assert_eq!(next_of(&page(PageStyle::ByNumber), "", &json!({ "items": [1] })).as_deref(), Some("2"));
         assert_eq!(next_of(&page(PageStyle::ByNumber), "", &json!({ "items": [] })), None);
+        let two = Page { next: "/items/-/date,/items/-/id", send: "start,start_id", ..page(PageStyle::ByCursor) };
+        let comments = json!({ "items": [{ "date": 9, "id": "a" }, { "date": "7", "id": "b" }] });
+        assert_eq!(next_of(&two, "", &comments).as_deref(), Some("7 b"));
+        assert_eq!(next_of(&two, "", &json!({ "items": [] })), None);
         let last = Page { last: "/done", ..page(PageStyle::ByNumber) };
         assert_eq!(next_of(&last, "", &json!({ "items": [1], "done": true })), None);
         let total = Page { total: "/total", first: 0, ..page(PageStyle::ByOffset) };

@@ -46,8 +46,7 @@ impl Values<'_> {
             return self.target.variable(name).map(Value::String);
         }
         if name == "content.size" {
-            let content = tool.call.content.as_ref()?;
-            return Some(json!(bytes_of(content, tool, self).ok()??.len()));
+            return super::computed::content_size(tool, self.input).map(|size| json!(size));
         }
         let value = self.input.get(name)?.clone();
         match tool.params.iter().find(|param| param.name == name) {
@@ -98,9 +97,16 @@ pub struct Parts {
     headers: Vec<(String, String)>,
     /// The next page's whole URL, which replaces path and query.
     pub(super) whole_url: Option<String>,
+    /// The path that is asked instead, with nothing but the cursor.
+    continues_at: Option<&'static str>,
 }
 
 impl Parts {
+    /// Asks for a further page elsewhere, without what the first one was asked with.
+    pub(super) fn continues_at(&mut self, path: &'static str) {
+        *self = Self { continues_at: Some(path), ..Self::default() };
+    }
+
     /// Adds to the query; a list repeats the name.
     pub(super) fn query(&mut self, name: &str, value: &Value) {
         match value {
@@ -116,11 +122,13 @@ impl Parts {
 fn finish(call: &Call, tool: &Tool, values: &Values<'_>, mut parts: Parts, timeout_ms: Option<u32>) -> Result<Request> {
     let value = |name: &str| values.get(tool, name);
     let connector = values.target.connector;
-    if let Some(Value::Object(fields)) = filled(call.query, &value)? {
+    let first = parts.continues_at.is_none();
+    if let Some(Value::Object(fields)) = filled(call.query, &value)?.filter(|_| first) {
         fields.iter().for_each(|(name, value)| parts.query(name, value));
     }
     let url = match &parts.whole_url {
         Some(next) => values.target.url(next)?,
+        None if !first => with_query(values.target.url(parts.continues_at.unwrap_or_default())?, &parts.query),
         None => with_query(url(call, tool, values)?, &parts.query),
     };
     let mut request = Request {
@@ -137,7 +145,7 @@ fn finish(call: &Call, tool: &Tool, values: &Values<'_>, mut parts: Parts, timeo
     for (name, text) in &parts.headers {
         request.set_header(name, text)?;
     }
-    let template = filled(call.body, &value)?;
+    let template = filled(call.body, &value)?.filter(|_| first);
     if call.graphql.is_empty() {
         if let Some(mut fixed) = template {
             if !parts.body.is_null() {

@@ -17,3 +17,6 @@ mod refresh;
 mod storage;
 mod support;
 mod typed;
+
+// What has to hold of all connectors.
+mod kinds;
