@@ -5,6 +5,7 @@
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fs;
+use std::sync::LazyLock;
 use valetkey::catalog::model::{BodyEncoding, GroupRule, Place};
 use valetkey::catalog::{self, Tool};
 use valetkey::code::Code;
@@ -44,7 +45,12 @@ fn said(tool: &Tool, input: &Value) -> Vec<String> {
 }
 
 /// Arguments that each tool takes, out of its cases, as the agent gave them.
-fn known() -> BTreeMap<&'static str, Map<String, Value>> {
+fn known() -> &'static BTreeMap<&'static str, Map<String, Value>> {
+    static KNOWN: LazyLock<BTreeMap<&'static str, Map<String, Value>>> = LazyLock::new(read_known);
+    &KNOWN
+}
+
+fn read_known() -> BTreeMap<&'static str, Map<String, Value>> {
     let mut known = BTreeMap::new();
     for connector in catalog::CONNECTORS {
         let cases: Value =
