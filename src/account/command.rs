@@ -76,12 +76,13 @@ pub struct Answer {
 #[expect(missing_docs, reason = "the fields are named by what they are; each variant says what it does")]
 #[derive(Serialize, Deserialize)]
 pub enum Command {
-    /// Make it; fails with `CONFLICT` if it exists. With a credential in `fields` it is connected at once.
-    Create { birth: Birth, import: Option<Import>, fields: BTreeMap<String, Secret> },
+    /// Make it; fails with `CONFLICT` if it exists. With a credential in `fields` it is connected at once. `other_person`:
+    /// whoever was connected before, it may be somebody else.
+    Create { birth: Birth, import: Option<Import>, fields: BTreeMap<String, Secret>, other_person: bool },
     /// Everything but tokens.
     View,
-    /// A magic link; makes the account when it is new.
-    Link { birth: Birth, verify: Option<Verify>, more_scopes: Vec<String>, fields: Variables },
+    /// A magic link; makes the account when it is new. `other_person` as with `Create`.
+    Link { birth: Birth, verify: Option<Verify>, fields: Variables, other_person: bool },
     /// A link that asks for more scopes, for an account that exists.
     Relink { more_scopes: Vec<String> },
     /// What the page behind a magic link shows.
@@ -112,6 +113,33 @@ pub enum Command {
     Settle { key: String, by: String, answer: Option<Value> },
 }
 
+impl Command {
+    /// Whether it may be asked once more when the first answer was lost on its way. Not, unless it is known that twice is
+    /// as good as once: a consent that was answered, a flow that was started, a choice that was made are not.
+    pub fn may_repeat(&self) -> bool {
+        match self {
+            Self::View
+            | Self::Open { .. }
+            | Self::Choices { .. }
+            | Self::Lease { .. }
+            | Self::Read { .. }
+            | Self::Nudge
+            | Self::Link { .. }
+            | Self::Relink { .. }
+            // They say which execution they are of.
+            | Self::Claim { .. }
+            | Self::Settle { .. } => true,
+            Self::Create { .. }
+            | Self::Start { .. }
+            | Self::Choose { .. }
+            | Self::Finish { .. }
+            | Self::Verify { .. }
+            | Self::Renew
+            | Self::Disconnect => false,
+        }
+    }
+}
+
 /// An account's answer.
 #[expect(missing_docs, reason = "the fields are named by what they are; each variant says what it is")]
 #[derive(Serialize, Deserialize)]
@@ -121,7 +149,7 @@ pub enum Reply {
     /// The account.
     Snapshot(Box<Snapshot>),
     /// The account with what else there is to know.
-    View { snapshot: Box<Snapshot>, refresh: Value, audit: Vec<Event> },
+    View { snapshot: Box<Snapshot>, external_id: Option<String>, refresh: Value, audit: Vec<Event> },
     /// A magic link's ticket.
     Link { ticket: String, expires_at: Millis },
     /// What the consent page shows.
@@ -139,7 +167,7 @@ pub enum Reply {
     /// Tokens, opened, for callers that may see them.
     Tokens { snapshot: Box<Snapshot>, refresh_token: Option<Secret>, variables: Variables },
     /// Disconnected.
-    Disconnected { snapshot: Box<Snapshot>, attempted: bool, succeeded: bool, detail: String },
+    Disconnected { snapshot: Box<Snapshot>, attempted: bool, succeeded: bool, detail: String, published: bool },
     /// The key is new: go ahead.
     Claimed,
     /// The key was used: this was the answer.

@@ -3,18 +3,25 @@
 use super::command::{Reply, Verify};
 use super::connect::flow_error;
 use super::identity::Candidate;
+use super::leftovers::Obtained;
 use super::object::{Object, PENDING};
+use super::order;
 use super::snapshot::Snapshot;
 use super::{Account, Reason, Renewal, Status, Tokens};
 use crate::code::Code;
 use crate::connection::Connection;
 use crate::digest;
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::ports::Millis;
 use crate::target::Variables;
 use crate::ticket::{self, Purpose, Refused};
 use serde::{Deserialize, Serialize};
 use url::Url;
+
+/// Why a consent was not kept: it was somebody else's than the one before.
+const OTHER_ACCOUNT: &str = "other_account";
+/// More than this are not told to choose from.
+const MANY_TOLD: usize = 20;
 
 /// What was consented to, and how far the look-ups have come.
 #[derive(Serialize, Deserialize)]
@@ -24,25 +31,73 @@ pub(super) struct Consented {
     pub(super) variables: Variables,
     pub(super) verify: Option<Verify>,
     pub(super) step: usize,
+    /// The account's epoch when it began.
+    #[serde(default)]
+    pub(super) epoch: u32,
+    /// Whether it may be somebody else than was connected before.
+    #[serde(default)]
+    pub(super) other_person: bool,
+    /// What was given with tokens that were granted elsewhere; none when they were granted here.
+    #[serde(default)]
+    pub(super) imported: Option<Variables>,
+}
+
+impl Consented {
+    /// Tokens with what is known of them already.
+    pub(super) fn of(tokens: Tokens, scopes: Vec<String>, variables: Variables) -> Self {
+        Self { tokens, scopes, variables, verify: None, step: 0, epoch: 0, other_person: false, imported: None }
+    }
+
+    /// What has to be ended when it is not kept. What was granted elsewhere is not ours to end.
+    fn not_kept(self) -> Vec<Obtained> {
+        let Self { tokens, variables, imported, .. } = self;
+        if imported.is_some() { Vec::new() } else { vec![Obtained { tokens, variables }] }
+    }
 }
 
 /// A consent that is for one of several things, and waits for the person to say which.
 #[derive(Serialize, Deserialize)]
-struct Choice {
+pub(super) struct Choice {
     browser: String,
     consented: Consented,
     options: Vec<Candidate>,
     expires_at: Millis,
 }
 
+impl Choice {
+    pub(super) fn obtained(self) -> Obtained {
+        Obtained { tokens: self.consented.tokens, variables: self.consented.variables }
+    }
+}
+
 /// What was consented to and waits for the operator's word.
 #[derive(Serialize, Deserialize)]
-struct Pending {
+pub(super) struct Pending {
     ticket: String,
     tokens: Tokens,
     scopes: Vec<String>,
     variables: Variables,
     expires_at: Millis,
+    #[serde(default)]
+    epoch: u32,
+}
+
+impl Pending {
+    pub(super) fn obtained(self) -> Obtained {
+        Obtained { tokens: self.tokens, variables: self.variables }
+    }
+
+    pub(super) fn person(&self) -> Option<&String> {
+        order::person(&self.variables)
+    }
+}
+
+/// Who waits for a consent to be completed.
+pub(super) enum Asker {
+    /// A browser, by the hash of its secret.
+    Browser(String),
+    /// The operator's backend, with the record the account begins with.
+    Api(Box<Account>),
 }
 
 fn choice_key(ticket: &str) -> String {
@@ -50,56 +105,115 @@ fn choice_key(ticket: &str) -> String {
 }
 
 impl Object {
-    /// Looks up what is missing, asks the person if there are several, verifies, stores, publishes. `browser` is the hash of
-    /// the browser's secret; none when no browser takes part.
+    /// Looks up what is missing, asks the person if there are several, verifies, stores, publishes.
     pub(super) async fn complete(
         &self,
         mut consented: Consented,
         connection: &Connection,
-        browser: Option<&str>,
+        asker: Asker,
     ) -> Result<Reply> {
-        let account = self.load()?;
-        let access = self.open_sealed(&account, "access", &consented.tokens.access)?;
-        match self.look_up(&access, connection, &mut consented.variables, consented.step).await {
-            Ok(None) => {}
-            Ok(Some((step, options))) => {
-                consented.step = step;
-                return match browser {
-                    Some(browser) => Ok(self.ask_which(&account, consented, options, browser)),
-                    None => {
-                        Err(Error::invalid("the credential is for several things; connect it in a browser to choose"))
-                    }
-                };
-            }
+        let epoch = consented.epoch;
+        // What is dead already asks nobody anything, unless its owner has to be told from one whose tokens are in use.
+        if let Err(ended) = self.still(epoch)
+            && !self.find().is_some_and(|account| account.status == Status::Active)
+        {
+            self.discard(consented.not_kept()).await;
+            return Err(ended);
+        }
+        let shell = match &asker {
+            Asker::Browser(_) => self.load()?,
+            Asker::Api(draft) => (**draft).clone(),
+        };
+        let found = match self.look_up(&shell, connection, &mut consented).await {
+            Ok(found) => found,
             Err(error) => {
                 let reason = match error.details.status_reason.as_deref() {
-                    Some("credential_refused") => Reason::CredentialRefused,
-                    _ => Reason::IdentityLookupFailed,
+                    Some("fields_invalid") => None,
+                    Some("credential_refused") => Some(Reason::CredentialRefused),
+                    _ => Some(Reason::IdentityLookupFailed),
                 };
-                return Err(self.failed(Some(reason), error).await);
+                self.discard(consented.not_kept()).await;
+                return Err(self.failed(epoch, reason, error).await);
+            }
+        };
+        // Look-ups take time.
+        let now = match self.still(epoch) {
+            Ok(now) => now,
+            Err(ended) => {
+                self.discard(consented.not_kept()).await;
+                return Err(ended);
+            }
+        };
+        let account = match (now, &asker) {
+            (Some(now), Asker::Api(_)) if now.status != Status::Disconnected => now,
+            (_, Asker::Api(draft)) => (**draft).clone(),
+            (now, Asker::Browser(_)) => now.ok_or_else(order::ended)?,
+        };
+        match (found, asker) {
+            (None, _) => self.keep_consent(account, consented).await,
+            (Some((step, options)), Asker::Browser(browser)) => {
+                consented.step = step;
+                Ok(self.ask_which(&account, consented, options, browser))
+            }
+            (Some((_, options)), Asker::Api(_)) => {
+                let error = several(connection, &options);
+                self.discard(consented.not_kept()).await;
+                Err(error)
             }
         }
-        // Read again: look-ups take time.
-        let mut account = self.load()?;
-        let Consented { mut tokens, scopes, variables, verify, .. } = consented;
+    }
+
+    /// Everything is known, and nobody is waited for any more.
+    async fn keep_consent(&self, mut account: Account, mut consented: Consented) -> Result<Reply> {
+        let person = order::person(&consented.variables);
+        if let Some(before) = account.external_id.as_ref().filter(|_| !consented.other_person)
+            && person != Some(before)
+        {
+            return Err(self.other_person(&account, consented).await);
+        }
         // Some providers give a refresh token with the first consent alone: the one of the same person is kept.
-        let same_person = account.external_id.is_some() && account.external_id.as_ref() == variables.get("external_id");
-        if tokens.refresh.is_none() && same_person {
-            tokens.refresh = account.tokens.as_ref().and_then(|before| before.refresh.clone());
+        let same_person = account.external_id.is_some() && account.external_id.as_ref() == person;
+        if consented.tokens.refresh.is_none() && same_person && account.status == Status::Active {
+            consented.tokens.refresh = account.tokens.as_ref().and_then(|before| before.refresh.clone());
         }
-        if let Some(verify) = verify {
-            return self.wait_for_verification(account, tokens, scopes, variables, &verify).await;
+        if let Some(verify) = consented.verify.take() {
+            return self.wait_for_verification(account, consented, &verify).await;
         }
-        self.activate(&mut account, tokens, scopes, variables);
-        self.note("connected", account.label.clone());
+        let Consented { tokens, scopes, variables, imported, .. } = consented;
+        let reason = if imported.is_some() { Reason::Imported } else { Reason::Connected };
+        let past = self.activate(&mut account, reason, tokens, scopes, variables);
+        if imported.is_some() {
+            self.note("imported", account.label.clone());
+        } else {
+            self.note("connected", account.label.clone());
+        }
         self.publish().await;
+        self.discard(past).await;
         Ok(Reply::Finished { snapshot: Box::new(Snapshot::of(&account)), verify_at: None })
     }
 
-    fn ask_which(&self, account: &Account, consented: Consented, options: Vec<Candidate>, browser: &str) -> Reply {
+    /// Somebody else than was connected before: what was granted is ended, and the account stays as it is.
+    async fn other_person(&self, account: &Account, consented: Consented) -> Error {
+        let who = consented.variables.get("label").cloned();
+        self.note("other_account", who.clone());
+        let given_elsewhere = consented.imported.is_some();
+        let connector = account.connector.clone();
+        self.discard(consented.not_kept()).await;
+        let name = crate::catalog::find_connector(&connector).map_or("the provider", |connector| connector.name);
+        let who = who.map(|who| format!(" ({who})")).unwrap_or_default();
+        let wanted = if given_elsewhere { "these tokens are" } else { "this is" };
+        let message = format!(
+            "{wanted} of another account{who} at {name} than the one that was connected before. Nothing was changed by it."
+        );
+        Error::new(Code::Conflict, message)
+            .of(&connector)
+            .with(|details| details.status_reason = Some(OTHER_ACCOUNT.to_owned()))
+    }
+
+    fn ask_which(&self, account: &Account, consented: Consented, options: Vec<Candidate>, browser: String) -> Reply {
         let ticket = ticket::issue(Purpose::Choice, &account.id, &self.world.keys, self.now(), &*self.world.random);
         let expires_at = self.now() + Purpose::Choice.lifetime();
-        let choice = Choice { browser: browser.to_owned(), consented, options, expires_at };
+        let choice = Choice { browser, consented, options, expires_at };
         self.put_under_way("choice:", &choice_key(&ticket), &choice, expires_at);
         Reply::Choose { ticket }
     }
@@ -112,6 +226,7 @@ impl Object {
         if self.now() >= choice.expires_at {
             return Err(super::state_refused(Refused::Expired));
         }
+        self.still_there(choice.consented.epoch)?;
         if !digest::same(choice.browser.as_bytes(), digest::hash(browser).as_bytes()) {
             return Err(flow_error("other_browser", "This consent was given in another browser. Finish it there."));
         }
@@ -127,45 +242,60 @@ impl Object {
 
     /// The person has chosen.
     pub(super) async fn choose(&self, ticket: &str, browser: &str, option: usize) -> Result<Reply> {
-        let mut choice = self.find_choice(ticket, browser)?;
-        if option >= choice.options.len() {
+        if option >= self.find_choice(ticket, browser)?.options.len() {
             return Err(flow_error("choice_missing", "Choose one of the list."));
         }
+        // The connection is read first, and the choice again: it is made once.
+        let connection = self.connection(&self.load()?).await?;
+        let mut choice = self.find_choice(ticket, browser)?;
         self.storage.delete(&choice_key(ticket));
         choice.consented.variables.extend(choice.options.swap_remove(option).variables);
         choice.consented.step += 1;
-        let connection = self.connection(&self.load()?).await?;
-        self.complete(choice.consented, &connection, Some(&choice.browser)).await
+        let consenting = self.consenting(choice.consented.epoch);
+        let outcome = self.complete(choice.consented, &connection, Asker::Browser(choice.browser)).await;
+        drop(consenting);
+        self.end_leftovers().await;
+        outcome
     }
 
-    fn activate(&self, account: &mut Account, tokens: Tokens, scopes: Vec<String>, mut variables: Variables) {
+    /// Takes over what was consented to, and ends the account's past. What that held comes back.
+    fn activate(
+        &self,
+        account: &mut Account,
+        reason: Reason,
+        tokens: Tokens,
+        scopes: Vec<String>,
+        mut variables: Variables,
+    ) -> Vec<Obtained> {
+        let past = self.forget_the_past(account);
         account.label = variables.remove("label");
         account.external_id = variables.remove("external_id");
         account.tokens = Some(tokens);
         account.scopes = scopes;
         account.variables = variables;
         account.status = Status::Active;
-        account.status_reason = Reason::Connected;
+        account.status_reason = reason;
         account.renewal = Renewal::default();
         account.connected_at = Some(self.now());
-        account.last_used_at = Some(self.now());
-        account.links_from = self.now();
-        self.storage.delete_below("link:");
+        account.last_used_at = (reason != Reason::Imported).then(|| self.now());
+        account.begin_epoch(self.now());
         self.save(account);
+        past
     }
 
     async fn wait_for_verification(
         &self,
         mut account: Account,
-        tokens: Tokens,
-        scopes: Vec<String>,
-        variables: Variables,
+        consented: Consented,
         verify: &Verify,
     ) -> Result<Reply> {
+        let mut url = Url::parse(&verify.url).map_err(|_| Error::internal("user_verify_url is not a URL"))?;
         let ticket =
             ticket::issue(Purpose::Verification, &account.id, &self.world.keys, self.now(), &*self.world.random);
         let expires_at = self.now() + Purpose::Verification.lifetime();
-        let pending = Pending { ticket: digest::hash(&ticket), tokens, scopes, variables, expires_at };
+        let Consented { tokens, scopes, variables, epoch, .. } = consented;
+        let replaced = self.get::<Pending>(PENDING).map(Pending::obtained);
+        let pending = Pending { ticket: digest::hash(&ticket), tokens, scopes, variables, expires_at, epoch };
         self.put_until(PENDING, &pending, expires_at);
         // An account that works goes on working with what it has until the new consent is confirmed.
         if account.status != Status::Active {
@@ -175,7 +305,7 @@ impl Object {
         }
         self.note("verification_requested", None);
         self.publish().await;
-        let mut url = Url::parse(&verify.url).map_err(|_| Error::internal("user_verify_url is not a URL"))?;
+        self.discard(replaced.into_iter().collect()).await;
         url.query_pairs_mut().append_pair("auth_request_id", &ticket);
         if let Some(state) = &verify.state {
             url.query_pairs_mut().append_pair("state", state);
@@ -193,6 +323,7 @@ impl Object {
         let pending: Option<Pending> = self.get(PENDING);
         let pending =
             pending.filter(|pending| digest::same(pending.ticket.as_bytes(), digest::hash(ticket).as_bytes()));
+        let pending = pending.filter(|pending| pending.epoch == account.epoch);
         let pending =
             pending.ok_or_else(|| refused("auth_request_id was used already, or a newer consent replaced it"))?;
         self.storage.delete(PENDING);
@@ -204,26 +335,59 @@ impl Object {
             }
             self.note("verification_mismatch", None);
             self.publish().await;
+            self.discard(vec![pending.obtained()]).await;
             let message = "identifier is not the one this account was made for; the consent was dropped";
             return Err(Error::new(Code::PermissionDenied, message).of(&account.connector));
         }
-        self.activate(&mut account, pending.tokens, pending.scopes, pending.variables);
+        let Pending { tokens, scopes, variables, .. } = pending;
+        let past = self.activate(&mut account, Reason::Connected, tokens, scopes, variables);
         self.note("connected", account.label.clone());
         self.publish().await;
+        self.discard(past).await;
         Ok(Reply::Verified { snapshot: Box::new(Snapshot::of(&account)) })
     }
 
-    /// Keeps why connecting failed, on an account that does not work anyway; one that works is left as it is.
-    pub(super) async fn failed(&self, reason: Option<Reason>, error: Error) -> Error {
+    /// Keeps why connecting failed, on an account that does not work anyway; one that works is left as it is, and so is one
+    /// whose epoch has passed: then it is the link that ended.
+    pub(super) async fn failed(&self, epoch: u32, reason: Option<Reason>, error: Error) -> Error {
         let Some(reason) = reason else { return error };
-        self.note("connect_failed", Some(reason.name()));
-        if let Some(mut account) =
-            self.find().filter(|account| !matches!(account.status, Status::Active | Status::PendingVerification))
-        {
-            account.status_reason = reason;
-            self.save(&mut account);
-            self.publish().await;
+        let account = match self.still(epoch) {
+            Ok(account) => account,
+            Err(ended) => return ended,
+        };
+        if let Some(mut account) = account {
+            self.note("connect_failed", Some(reason.name()));
+            if !matches!(account.status, Status::Active | Status::PendingVerification) {
+                account.status_reason = reason;
+                self.save(&mut account);
+                self.publish().await;
+            }
         }
         error.with(|details| details.status_reason = Some(reason.name()))
     }
+}
+
+/// The failure for tokens that are good for several things, where nobody can be asked: what they are, and what to say.
+fn several(connection: &Connection, options: &[Candidate]) -> Error {
+    let patterns = connection.connector().map(|connector| connector.auth.patterns.0).unwrap_or_default();
+    let problems = options.iter().take(MANY_TOLD).flat_map(|option| {
+        let name = format!("{} {}", option.label, option.detail);
+        let fields = option.variables.iter().filter(|(name, _)| patterns.iter().any(|(known, _)| known == name));
+        fields.map(move |(field, value)| Problem {
+            path: format!("/fields/{field}"),
+            message: format!("`{value}` is {}", name.trim()),
+        })
+    });
+    let problems: Vec<_> = problems.collect();
+    let words = problems.iter().map(|problem| format!("{}: {}", &problem.path[1..], problem.message));
+    let words = words.collect::<Vec<_>>().join("; ");
+    let message = if words.is_empty() {
+        "this is good for several things, and only a person can choose: send them a magic link".to_owned()
+    } else {
+        format!("this is good for several things; say which in `fields`: {words}")
+    };
+    Error::invalid(message).of(&connection.connector).with(|details| {
+        details.status_reason = Some("fields_invalid".into());
+        details.problems = problems;
+    })
 }

@@ -1,8 +1,8 @@
 //! Connecting: from a magic link to a consent or a typed-in credential, and the browser's way back.
 
 use super::command::{Answer, Reply, Verify};
-use super::completion::Consented;
-use super::link::asked_scopes;
+use super::completion::{Asker, Consented};
+use super::link::{Link, asked_scopes};
 use super::object::Object;
 use super::renew;
 use super::typed::{self, Secrets};
@@ -36,6 +36,12 @@ struct Flow {
     #[serde(default)]
     variables: Variables,
     pub(super) expires_at: Millis,
+    /// The account's epoch when it began.
+    #[serde(default)]
+    epoch: u32,
+    /// Whether it may be somebody else than was connected before.
+    #[serde(default)]
+    other_person: bool,
 }
 
 fn flow_key(state: &str) -> String {
@@ -53,7 +59,9 @@ impl Object {
         fields: &Secrets,
     ) -> Result<Reply> {
         let (account, link) = self.find_link(ticket)?;
+        let epoch = account.epoch;
         let connection = self.connection(&account).await?;
+        let account = self.still_there(epoch)?;
         let (variables, secrets) = typed::sort(&connection, &link.fields, fields)?;
         let target = Self::target(&connection, &variables)?;
         let scopes = asked_scopes(&account, &connection, &link.more_scopes);
@@ -69,7 +77,7 @@ impl Object {
                     redirect_uri,
                     state: &state,
                     scopes: &scopes,
-                    needs_refresh_token: !has_refresh_token(&account),
+                    needs_refresh_token: link.other_person || !has_refresh_token(&account),
                     verifier: verifier.as_ref(),
                 })?;
                 (url, verifier)
@@ -78,7 +86,7 @@ impl Object {
                 let asked = self.ask_oauth1(oauth1, &target, redirect_uri, &state, &scopes).await;
                 match asked {
                     Ok((url, secret)) => (url, Some(secret)),
-                    Err((reason, error)) => return Err(self.failed(reason, error).await),
+                    Err((reason, error)) => return Err(self.failed(epoch, reason, error).await),
                 }
             }
             _ => {
@@ -86,13 +94,15 @@ impl Object {
                 let typed = self.typed(&account, &connection, variables, &secrets).await;
                 return match typed {
                     Ok(typed) => {
-                        let consented = Consented { verify: link.verify, ..typed };
-                        self.complete(consented, &connection, Some(&browser)).await
+                        let Link { verify, other_person, .. } = link;
+                        let consented = Consented { verify, epoch, other_person, ..typed };
+                        self.complete(consented, &connection, Asker::Browser(browser)).await
                     }
-                    Err(error) => Err(self.failed(Some(Reason::CredentialRefused), error).await),
+                    Err(error) => Err(self.failed(epoch, Some(Reason::CredentialRefused), error).await),
                 };
             }
         };
+        self.still_there(epoch)?;
         let flow = Flow {
             browser: digest::hash(browser),
             verifier: verifier.map(|verifier| self.seal(&account, "verifier", &verifier)),
@@ -101,6 +111,8 @@ impl Object {
             verify: link.verify,
             variables,
             expires_at: self.now() + Purpose::State.lifetime(),
+            epoch,
+            other_person: link.other_person,
         };
         self.put_under_way("flow:", &flow_key(&state), &flow, flow.expires_at);
         Ok(Reply::Go { url })
@@ -115,6 +127,8 @@ impl Object {
         answer: Answer,
     ) -> Result<Reply> {
         ticket::open(Purpose::State, state, &self.world.keys, self.now()).map_err(state_refused)?;
+        // What is being revoked may be of the person who has just consented: that comes first.
+        while self.ending.wait().await {}
         let account = self.find().ok_or_else(|| state_refused(Refused::Forged))?;
         let flow: Flow = self.get(&flow_key(state)).ok_or_else(|| {
             flow_error("state_used", "This consent was answered already. Open the link again to start over.")
@@ -134,19 +148,29 @@ impl Object {
                 "This consent was started in another browser, or its cookie is gone. Open the link in the browser you want to use, and stay in it.",
             ));
         }
+        self.still_there(flow.epoch)?;
         // From here on the state is spent, whatever happens (RFC 6749 section 10.12).
         self.storage.delete(&flow_key(state));
-        match self.exchange(&account, &flow, answer).await {
+        let consenting = self.consenting(flow.epoch);
+        let outcome = self.obtain(&account, flow, answer).await;
+        drop(consenting);
+        self.end_leftovers().await;
+        outcome
+    }
+
+    async fn obtain(&self, account: &Account, flow: Flow, answer: Answer) -> Result<Reply> {
+        match self.exchange(account, &flow, answer).await {
             Ok((new, connection)) => {
                 let mut variables = flow.variables;
                 variables.extend(new.variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-                let expires_at = self.expires_at(&account, new.expires_in);
-                let tokens = self.sealed(&account, &new.access, new.refresh.as_ref(), expires_at);
+                let expires_at = self.expires_at(account, new.expires_in);
+                let tokens = self.sealed(account, &new.access, new.refresh.as_ref(), expires_at);
                 let scopes = new.scopes.filter(|scopes| !scopes.is_empty()).unwrap_or(flow.scopes);
-                let consented = Consented { tokens, scopes, variables, verify: flow.verify, step: 0 };
-                self.complete(consented, &connection, Some(&flow.browser)).await
+                let Flow { verify, epoch, other_person, browser, .. } = flow;
+                let consented = Consented { verify, epoch, other_person, ..Consented::of(tokens, scopes, variables) };
+                self.complete(consented, &connection, Asker::Browser(browser)).await
             }
-            Err((reason, error)) => Err(self.failed(reason, error).await),
+            Err((reason, error)) => Err(self.failed(flow.epoch, reason, error).await),
         }
     }
 
@@ -309,9 +333,12 @@ impl Object {
     }
 }
 
-/// Whether a consent to more may come without a refresh token: the account works, and keeps the one it has.
+/// Whether a consent to more may come without a refresh token: the account works, and keeps the one it has. It does so for
+/// the same person alone, so it must be known who that is.
 fn has_refresh_token(account: &Account) -> bool {
-    account.status == Status::Active && account.tokens.as_ref().is_some_and(|tokens| tokens.refresh.is_some())
+    account.status == Status::Active
+        && account.external_id.is_some()
+        && account.tokens.as_ref().is_some_and(|tokens| tokens.refresh.is_some())
 }
 
 /// The failures of the browser's side. `status_reason` is what the page is chosen by.

@@ -1,7 +1,8 @@
 //! Disconnecting: revoke at the provider where it can be done, and forget the tokens either way.
 
 use super::command::Reply;
-use super::object::{Object, PENDING};
+use super::leftovers::{Ended, NotRevoked};
+use super::object::Object;
 use super::snapshot::Snapshot;
 use super::{Account, Reason, Renewal, Status};
 use crate::catalog::model::{ClientAuth, Method, RevokeAuth};
@@ -15,26 +16,34 @@ impl Object {
         account.status = Status::Disconnected;
         account.status_reason = Reason::DisconnectedByOperator;
         account.tokens = None;
-        account.links_from = self.now();
+        account.begin_epoch(self.now());
         account.renewal = Renewal::default();
-        self.storage.delete(PENDING);
-        for prefix in ["link:", "flow:", "choice:"] {
-            self.storage.delete_below(prefix);
-        }
+        let past = self.forget_the_past(&before);
+        let first = past.first().map(|obtained| obtained.tokens.access.clone());
+        self.lay_aside(past);
         // Forgotten first: nobody gets the token any more while the provider is asked to revoke it.
         self.save(&mut account);
-        self.publish().await;
-        let outcome = self.revoke(&before).await;
-        let (attempted, succeeded, detail) = match outcome {
-            None => (false, false, "the provider has no revocation endpoint for this account; the user can end the access in the provider's settings".to_owned()),
-            Some(Ok(())) => (true, true, "revoked at the provider".to_owned()),
-            Some(Err(detail)) => (true, false, detail),
+        let published = self.publish().await;
+        // Its own first, if it had any; else what waited for verification or a choice.
+        let ended = match first {
+            Some(access) => self.end_and_tell(&access).await,
+            None => Ended::NoWay,
+        };
+        self.end_leftovers().await;
+        let (attempted, succeeded, detail) = match ended {
+            Ended::NoWay => (false, false, "the provider has no revocation endpoint for this account; the user can end the access in the provider's settings".to_owned()),
+            Ended::InUse => (false, false, "the same person has connected it again meanwhile, which revoking would end".to_owned()),
+            Ended::Done => (true, true, "revoked at the provider".to_owned()),
+            Ended::Failed(detail) => (true, false, detail),
         };
         self.note("disconnected", Some(detail.clone()));
-        Ok(Reply::Disconnected { snapshot: Box::new(Snapshot::of(&account)), attempted, succeeded, detail })
+        if !published {
+            self.note("not_published", Some("KV could not be told of the disconnect yet".into()));
+        }
+        Ok(Reply::Disconnected { snapshot: Box::new(Snapshot::of(&account)), attempted, succeeded, detail, published })
     }
 
-    pub(super) async fn revoke(&self, account: &Account) -> Option<std::result::Result<(), String>> {
+    pub(super) async fn revoke(&self, account: &Account) -> Option<std::result::Result<(), NotRevoked>> {
         let tokens = account.tokens.as_ref()?;
         let connection = self.connection(account).await.ok()?;
         let target = Self::target(&connection, &account.variables).ok()?;
@@ -58,8 +67,11 @@ impl Object {
         }
         Some(match self.world.http.send(request).await {
             Ok(response) if self.is_fine(target.connector, &response) => Ok(()),
-            Ok(response) => Err(format!("the provider answered {} to the revocation", response.status)),
-            Err(_) => Err("the provider did not answer the revocation".into()),
+            Ok(response) => Err(NotRevoked {
+                why: format!("the provider answered {} to the revocation", response.status),
+                for_now: response.status >= 500 || response.status == 429,
+            }),
+            Err(_) => Err(NotRevoked { why: "the provider did not answer the revocation".into(), for_now: true }),
         })
     }
 

@@ -1,5 +1,7 @@
 //! What an account forgets when its time is over: links, consents under way, idempotency keys, consents nobody verified.
 
+use super::completion::{Choice, Pending};
+use super::leftovers::Obtained;
 use super::object::{Object, PENDING};
 use super::{Reason, Status};
 use crate::ports::Millis;
@@ -13,24 +15,32 @@ const AT_A_TIME: u32 = 500;
 const MOST_UNDER_WAY: usize = 20;
 
 impl Object {
-    /// Stores what a browser began. When there are too many of its kind, the oldest goes.
+    /// Stores what a browser began. When there are too many of its kind, the oldest goes, and what it had obtained is ended.
     pub(super) fn put_under_way<T: Serialize>(&self, prefix: &str, key: &str, value: &T, due_at: Millis) {
         let others = self.storage.keys(prefix);
         for surplus in others.iter().take((others.len() + 1).saturating_sub(MOST_UNDER_WAY)) {
+            let obtained = self.get::<Choice>(surplus).map(Choice::obtained);
             self.storage.delete(surplus);
+            self.lay_aside(obtained.into_iter().collect());
         }
         self.put_until(key, value, due_at);
     }
 
-    /// Forgets links, flows and idempotency keys that are over, and a consent nobody verified. Nothing is read for it.
-    pub(super) fn forget_expired(&self) {
+    /// Forgets links, flows and idempotency keys that are over, and a consent nobody verified. Nothing is read for it but
+    /// what was obtained from a provider; that comes back, to be ended there.
+    pub(super) fn forget_expired(&self) -> Vec<Obtained> {
         let now = self.now();
+        let mut obtained = Vec::new();
         for key in self.storage.due(now, AT_A_TIME) {
-            self.storage.delete(&key);
             if key == PENDING {
+                obtained.extend(self.get::<Pending>(PENDING).map(Pending::obtained));
                 self.verification_expired();
+            } else if key.starts_with("choice:") {
+                obtained.extend(self.get::<Choice>(&key).map(Choice::obtained));
             }
+            self.storage.delete(&key);
         }
+        obtained
     }
 
     fn verification_expired(&self) {

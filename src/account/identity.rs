@@ -1,7 +1,9 @@
 //! Look-ups after the tokens came: what the account is called, what its URLs need, and which of several it is for.
 
+use super::Account;
+use super::completion::Consented;
 use super::object::Object;
-use super::typed::refused_credential;
+use super::typed::{needed_field, refused_credential};
 use crate::catalog::model::{Choose, Lookup, Method};
 use crate::code::Code;
 use crate::connection::Connection;
@@ -33,24 +35,34 @@ pub(super) struct Candidate {
 impl Object {
     /// The connector's look-ups from `step` on, in order. What they save can be used by the next. Stops with the number of
     /// the one that found several, and these.
+    ///
+    /// What was given with imported tokens takes the place of the person's choice, and has to be what the provider says.
     pub(super) async fn look_up(
         &self,
-        access: &Secret,
+        account: &Account,
         connection: &Connection,
-        variables: &mut Variables,
-        step: usize,
+        consented: &mut Consented,
     ) -> Result<Option<(usize, Vec<Candidate>)>> {
         let connector = connection.connector()?;
         let method = connection.method(connector);
-        for (number, lookup) in connector.auth.identity.iter().enumerate().skip(step) {
+        let access = self.open_sealed(account, "access", &consented.tokens.access)?;
+        let given = consented.imported.clone();
+        for (number, lookup) in connector.auth.identity.iter().enumerate().skip(consented.step) {
             if !lookup.methods.is_empty() && !lookup.methods.contains(&method) {
                 continue;
             }
-            match self.look_up_one(lookup, access, connection, variables).await {
+            let variables = &mut consented.variables;
+            match self.look_up_one(lookup, &access, connection, variables, given.as_ref()).await {
                 Ok(mut found) if found.len() == 1 => variables.extend(found.swap_remove(0).variables),
                 Ok(found) => return Ok(Some((number, found))),
                 Err(_) if lookup.optional => {}
                 Err(error) => return Err(error),
+            }
+        }
+        for (name, value) in given.iter().flatten() {
+            if let Some(said) = consented.variables.get(name).filter(|said| *said != value) {
+                let message = format!("`{value}` was given, and {} says `{said}`", connector.name);
+                return Err(super::typed::problem(connector.id, &format!("/fields/{name}"), &message));
             }
         }
         Ok(None)
@@ -62,15 +74,22 @@ impl Object {
         access: &Secret,
         connection: &Connection,
         variables: &Variables,
+        given: Option<&Variables>,
     ) -> Result<Vec<Candidate>> {
         let target = Self::target(connection, variables)?;
         let name = target.connector.name;
+        if given.is_some() {
+            let missing = template::names(lookup.request.1).into_iter().find(|name| target.variable(name).is_none());
+            if let Some(missing) = missing {
+                return Err(needed_field(target.connector, missing));
+            }
+        }
         let failed = |message: String| Error::new(Code::ProviderUnavailable, message).of(target.connector.id);
         let request = self.look_up_request(lookup, &target, access)?;
         let sent = self.world.http.send(request).await;
         let response = sent.map_err(|_| failed(format!("{name} did not answer who this account is")))?;
         let body: Value = serde_json::from_slice(response.body.bytes()).unwrap_or_default();
-        self.check_look_up(&target, &response, &body)?;
+        self.check_look_up(&target, &response, &body, given.is_some())?;
         let Some(choose) = &lookup.choose else {
             return Ok(vec![candidate(lookup, None, &body, &target).map_err(failed)?]);
         };
@@ -80,6 +99,14 @@ impl Object {
             let candidate = candidate(lookup, Some(choose), item, &target).map_err(failed)?;
             if !found.iter().any(|known| known.variables == candidate.variables) {
                 found.push(candidate);
+            }
+        }
+        if let Some(given) = given {
+            let agrees = |candidate: &Candidate| {
+                candidate.variables.iter().all(|(name, value)| given.get(name).is_none_or(|given| given == value))
+            };
+            if found.iter().any(agrees) {
+                found.retain(agrees);
             }
         }
         if found.is_empty() {
@@ -115,12 +142,12 @@ impl Object {
         Ok(request)
     }
 
-    /// What a typed-in credential is refused with is said in the vendor's words.
-    fn check_look_up(&self, target: &Target<'_>, response: &Response, body: &Value) -> Result<()> {
+    /// What a typed-in credential, or an imported token, is refused with is said in the vendor's words.
+    fn check_look_up(&self, target: &Target<'_>, response: &Response, body: &Value, given: bool) -> Result<()> {
         let Some(error) = crate::tool::response::failure(target.connector, response, body, self.now()) else {
             return Ok(());
         };
-        let typed = matches!(target.connection.method(target.connector), Method::ByKey | Method::ByJwt);
+        let typed = given || matches!(target.connection.method(target.connector), Method::ByKey | Method::ByJwt);
         let refused = !error.code.retryable();
         if typed && refused {
             return Err(refused_credential(target.connector.id, error.message));

@@ -25,7 +25,8 @@ impl Object {
 
     pub(super) async fn fresh(&self, rejected: Option<String>, for_at_least: Millis) -> Result<Account> {
         let account = self.usable()?;
-        let rejected = self.is_current(&account, rejected.as_deref())?;
+        let mark = rejected;
+        let rejected = self.is_current(&account, mark.as_deref())?;
         if rejected && account.tokens.as_ref().is_some_and(|tokens| tokens.refresh.is_none()) {
             return Err(self.expire(account, Reason::AccessTokenRejected).await);
         }
@@ -41,9 +42,10 @@ impl Object {
         if (rejected || !Snapshot::of(&account).is_fresh(needed))
             && let Err(error) = self.renew().await
         {
-            // A token that still works is served while renewing fails.
+            // A token that still works is served while renewing fails, and so is one that came by a consent meanwhile.
             let account = self.usable()?;
-            if rejected || !Snapshot::of(&account).is_fresh(self.now()) {
+            let still_rejected = rejected && self.is_current(&account, mark.as_deref())?;
+            if still_rejected || !Snapshot::of(&account).is_fresh(self.now()) {
                 return Err(error);
             }
         }
@@ -57,6 +59,8 @@ impl Object {
         self.put(super::object::ACCOUNT, &account);
         if unpublished {
             self.publish().await;
+            // It may have been disconnected while KV was written.
+            return self.usable();
         }
         Ok(account)
     }
@@ -102,9 +106,11 @@ impl Object {
     pub(super) async fn expire(&self, mut account: Account, reason: Reason) -> Error {
         account.status = Status::Expired;
         account.status_reason = reason;
+        self.copy.misleads.set(true);
         self.save(&mut account);
         self.note("expired", Some(reason.name()));
         self.publish().await;
+        self.end_leftovers().await;
         self.with_link(&account, reauthorization_required(&account))
     }
 

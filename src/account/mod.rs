@@ -7,13 +7,18 @@ pub mod command;
 mod completion;
 mod connect;
 pub use connect::{flow_error, state_refused};
+mod create;
 mod disconnect;
 mod expiry;
+mod flight;
 mod idempotency;
 mod identity;
 mod lease;
+mod leftovers;
 mod link;
 pub mod object;
+mod order;
+mod publish;
 mod renew;
 pub mod snapshot;
 mod typed;
@@ -191,6 +196,9 @@ pub struct Account {
     /// Links issued up to this time have ended: the account was connected or disconnected then.
     #[serde(default)]
     pub links_from: Millis,
+    /// How often its past was ended: by a consent that was kept, an import, a disconnect, being made anew.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub epoch: u32,
     /// Whether KV still has to learn of the last change.
     #[serde(default)]
     pub unpublished: bool,
@@ -203,6 +211,11 @@ pub(crate) fn by_oauth() -> String {
 
 pub(crate) fn is_by_oauth(authorization_type: &str) -> bool {
     authorization_type == "OAUTH"
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_first(epoch: &u32) -> bool {
+    *epoch == 0
 }
 
 /// The tokens of an account. All sealed, each for `<account id>/<field>`.

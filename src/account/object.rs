@@ -1,8 +1,9 @@
 //! An account's Durable Object without Cloudflare: storage, commands, and what happens when time passes.
 
-use super::command::{Birth, Command, Import, Reply};
-use super::snapshot::{self, Snapshot};
-use super::typed::{self, Secrets};
+use super::command::{Birth, Command, Reply};
+use super::flight::Flight;
+use super::publish::KvCopy;
+use super::snapshot::Snapshot;
 use super::{Account, Event, Reason, Renewal, Status, Tokens};
 use crate::code::Code;
 use crate::connection::{self, Connection};
@@ -11,7 +12,6 @@ use crate::keys::Keys;
 use crate::ports::{Clock, Http, Millis, Random, Signer, Storage, Store};
 use crate::secret::Secret;
 use crate::target::{Target, Variables};
-use futures_util::future::{LocalBoxFuture, Shared};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::cell::RefCell;
@@ -19,8 +19,6 @@ use std::rc::Rc;
 
 /// The last hundred events are kept.
 const AUDIT_LENGTH: usize = 100;
-/// Milliseconds until a write to KV that failed is tried again.
-const PUBLISH_AGAIN: Millis = 5_000;
 /// The alarm does not renew a token again within this time.
 const REST: Millis = 30_000;
 /// An account used within this time is renewed in the background.
@@ -28,6 +26,7 @@ const IN_USE: Millis = 24 * 3_600_000;
 
 pub(super) const ACCOUNT: &str = "account";
 pub(super) const PENDING: &str = "pending";
+pub(super) const LEFTOVERS: &str = "leftovers";
 const AUDIT: &str = "audit";
 
 /// What an account needs of the world.
@@ -49,29 +48,46 @@ pub struct World {
     pub keys: Rc<Keys>,
 }
 
-pub(super) type Flight = Shared<LocalBoxFuture<'static, Result<()>>>;
-
 /// One account's object. Cheap to clone: all clones share storage and the renewal under way.
 #[derive(Clone)]
 pub struct Object {
     pub(super) world: World,
     pub(super) storage: Rc<dyn Storage>,
     /// The renewal under way, which every call that needs it waits for.
-    pub(super) flight: Rc<RefCell<Option<Flight>>>,
+    pub(super) renewing: Flight<Result<()>>,
+    /// The write to KV under way.
+    pub(super) publishing: Flight<bool>,
+    pub(super) copy: Rc<KvCopy>,
+    /// The epochs of the consents being completed.
+    pub(super) consents: Rc<RefCell<Vec<u32>>>,
+    /// What is being ended at the provider.
+    pub(super) ending: Flight<()>,
 }
 
 impl Object {
     /// The object over its storage.
     pub fn new(world: World, storage: Rc<dyn Storage>) -> Self {
-        Self { world, storage, flight: Rc::default() }
+        Self {
+            world,
+            storage,
+            renewing: Flight::default(),
+            publishing: Flight::default(),
+            copy: Rc::default(),
+            consents: Rc::default(),
+            ending: Flight::default(),
+        }
     }
 
     /// Carries out a command.
     pub async fn handle(&self, command: Command) -> Result<Reply> {
         match command {
-            Command::Create { birth, import, fields } => self.create(birth, import, &fields).await,
+            Command::Create { birth, import, fields, other_person } => {
+                self.create(birth, import, &fields, other_person).await
+            }
             Command::View => self.view(),
-            Command::Link { birth, verify, more_scopes, fields } => self.link(birth, verify, more_scopes, fields).await,
+            Command::Link { birth, verify, fields, other_person } => {
+                self.link(birth, verify, fields, other_person).await
+            }
             Command::Relink { more_scopes } => self.relink(&more_scopes),
             Command::Open { ticket } => self.open(&ticket).await,
             Command::Start { ticket, browser, redirect_uri, fields } => {
@@ -102,12 +118,10 @@ impl Object {
 
     /// What is due now: publishing, renewing, forgetting. The alarm calls it.
     pub async fn wake(&self) {
-        self.forget_expired();
-        let Some(account) = self.find() else { return };
-        if account.unpublished {
-            self.publish().await;
-        }
-        // Read again: while KV was written a call may have renewed the token.
+        let forgotten = self.forget_expired();
+        self.publish().await;
+        self.discard(forgotten).await;
+        // Read now: while KV was written a call may have renewed the token.
         let Some(account) = self.find() else { return };
         if self.renewal_due(&account).is_some_and(|at| self.now() >= at) {
             // The outcome is stored; nobody waits for it here.
@@ -118,9 +132,9 @@ impl Object {
     /// When the object wants to be woken next.
     pub fn next_wake(&self) -> Option<Millis> {
         let account = self.find();
-        let publish = account.as_ref().filter(|account| account.unpublished).map(|_| self.now() + PUBLISH_AGAIN);
+        let publish = account.as_ref().filter(|account| account.unpublished).map(|_| self.publish_again_at());
         let renew = account.as_ref().and_then(|account| self.renewal_due(account));
-        [publish, renew, self.storage.next_due()].into_iter().flatten().min()
+        [publish, renew, self.storage.next_due(), self.next_end()].into_iter().flatten().min()
     }
 
     /// When an account in use should be renewed in the background.
@@ -131,46 +145,6 @@ impl Object {
         // Whatever a provider says of lifetimes, the alarm asks it for a token twice a minute at most.
         let rested = account.renewal.renewed_at.map_or(0, |at| at + REST);
         Some(tokens.renew_at()?.max(account.renewal.next_attempt_at).max(rested))
-    }
-
-    async fn create(&self, birth: Birth, import: Option<Import>, fields: &Secrets) -> Result<Reply> {
-        // One that never worked may be given another credential.
-        let replaceable = |account: &Account| match account.status {
-            Status::Disconnected => true,
-            Status::PendingAuth => !fields.is_empty() && import.is_none(),
-            _ => false,
-        };
-        if self.find().is_some_and(|account| !replaceable(&account)) {
-            let message =
-                format!("the account of `{}` on `{}` exists already", birth.identifier, birth.connection_name);
-            return Err(Error::new(Code::Conflict, message).of(&birth.connector));
-        }
-        let mut account = self.born(birth);
-        if !fields.is_empty() {
-            let connection = self.connection(&account).await?;
-            let (variables, secrets) = typed::sort(&connection, &Variables::new(), fields)?;
-            if import.is_none() {
-                self.save(&mut account);
-                let consented = self.typed(&account, &connection, variables, &secrets).await;
-                return match self.complete(consented?, &connection, None).await? {
-                    Reply::Finished { snapshot, .. } => Ok(Reply::Snapshot(snapshot)),
-                    other => Ok(other),
-                };
-            }
-            account.variables = variables;
-        }
-        if let Some(import) = import {
-            account.scopes = import.scopes;
-            account.tokens =
-                Some(self.sealed(&account, &import.access_token, import.refresh_token.as_ref(), import.expires_at));
-            account.status = Status::Active;
-            account.status_reason = Reason::Imported;
-            account.connected_at = Some(self.now());
-            self.note("imported", None);
-        }
-        self.save(&mut account);
-        self.publish().await;
-        Ok(Reply::Snapshot(Box::new(Snapshot::of(&account))))
     }
 
     /// A fresh record.
@@ -198,6 +172,7 @@ impl Object {
             connected_at: None,
             last_used_at: None,
             links_from: 0,
+            epoch: 0,
             unpublished: false,
         }
     }
@@ -211,7 +186,8 @@ impl Object {
             "renewed_at": account.renewal.renewed_at.map(crate::timestamp::format),
         });
         let audit = self.get(AUDIT).unwrap_or_default();
-        Ok(Reply::View { snapshot: Box::new(Snapshot::of(&account)), refresh, audit })
+        let external_id = account.external_id.clone();
+        Ok(Reply::View { snapshot: Box::new(Snapshot::of(&account)), external_id, refresh, audit })
     }
 
     // The parts share what follows.
@@ -249,24 +225,6 @@ impl Object {
         account.updated_at = self.now();
         account.unpublished = true;
         self.put(ACCOUNT, account);
-    }
-
-    /// Writes the copy in KV. Comes after the object's own storage, and is tried again when it fails.
-    pub(super) async fn publish(&self) {
-        let Some(account) = self.find() else { return };
-        let snapshot = Snapshot::of(&account);
-        let value = serde_json::to_string(&snapshot).expect("a snapshot is plain data");
-        let row = serde_json::to_string(&snapshot.row).expect("a row is plain data");
-        if self.world.snapshots.put(&snapshot::key(account.id.as_str()), &value, Some(&row)).await.is_err() {
-            return;
-        }
-        // The account may have changed during the write; then it is still unpublished. That it was used is no change.
-        let Some(mut now) = self.find() else { return };
-        let published = Account { last_used_at: account.last_used_at, ..now.clone() };
-        if Snapshot::of(&published) == snapshot {
-            now.unpublished = false;
-            self.put(ACCOUNT, &now);
-        }
     }
 
     pub(super) fn note(&self, event: &str, detail: Option<String>) {

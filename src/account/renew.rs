@@ -13,7 +13,6 @@ use crate::oauth::token;
 use crate::oauth::token::{Refusal, Refused, Tokens};
 use crate::ports::{Millis, random};
 use crate::secret::Secret;
-use futures_util::FutureExt as _;
 
 /// Backoff after the first failure; doubles with each further one.
 const FIRST_BACKOFF: Millis = 1_000;
@@ -26,26 +25,16 @@ impl Object {
     /// A Durable Object is no lock: while this awaits the provider, the next request runs. So the renewal is one shared
     /// future, and whoever needs a token waits for that.
     pub(super) async fn renew(&self) -> Result<()> {
-        let flight = {
-            let mut slot = self.flight.borrow_mut();
-            if let Some(flight) = &*slot {
-                flight.clone()
-            } else {
-                let object = self.clone();
-                let flight = async move {
-                    let outcome = object.renew_once().await;
-                    if let Err(error) = &outcome {
-                        object.wait_after(error);
-                    }
-                    object.flight.borrow_mut().take();
-                    outcome
-                };
-                let flight = flight.boxed_local().shared();
-                *slot = Some(flight.clone());
-                flight
+        let object = self.clone();
+        let work = async move {
+            let epoch = object.find().map_or(0, |account| account.epoch);
+            let outcome = object.renew_once().await;
+            if let Err(error) = &outcome {
+                object.wait_after(epoch, error);
             }
+            outcome
         };
-        flight.await
+        self.renewing.join(Box::pin(work)).await
     }
 
     /// Renews whatever the expiry says. Asked for over the API.
@@ -63,8 +52,8 @@ impl Object {
     }
 
     /// Whatever went wrong (KV, a connection that is gone), the next attempt waits: the alarm must not come at once.
-    fn wait_after(&self, error: &Error) {
-        let account = self.find().filter(|account| account.status == Status::Active);
+    fn wait_after(&self, epoch: u32, error: &Error) {
+        let account = self.still(epoch).ok().flatten().filter(|account| account.status == Status::Active);
         if let Some(mut account) = account.filter(|account| account.renewal.next_attempt_at <= self.now()) {
             let wait = self.backoff(&mut account.renewal);
             account.renewal.next_attempt_at = self.now() + wait;
@@ -97,11 +86,11 @@ impl Object {
         let connection = self.connection(&account).await?;
         let refresh = self.open_sealed(&account, "refresh", &sealed)?;
         match self.ask(&account, &connection, &refresh).await? {
-            Ok(new) => self.keep(new, &refresh).await,
+            Ok(new) => self.keep(&account, new, &refresh).await,
             Err(refused) if matches!(refused.refusal, Refusal::Grant | Refusal::AdminConsent) => {
                 self.refused(&connection, &refresh, refused).await
             }
-            Err(refused) => Err(self.try_later(&refused)),
+            Err(refused) => self.try_later(&refresh, &refused),
         }
     }
 
@@ -127,24 +116,26 @@ impl Object {
         })
     }
 
-    /// Stores new tokens, then publishes them. The refresh token before is kept until the new one has worked.
-    async fn keep(&self, new: Tokens, used: &Secret) -> Result<()> {
-        let mut account = self.load()?;
-        // Disconnected, or connected anew, while the provider was answering: what came belongs to the past.
-        let current = account.tokens.as_ref().and_then(|tokens| tokens.refresh.as_ref());
-        let same =
-            current.is_some_and(|sealed| self.open_sealed(&account, "refresh", sealed).is_ok_and(|now| now == *used));
-        let by_previous = self.previous_refresh(&account).is_some_and(|previous| previous == *used);
-        if account.status == Status::Disconnected {
-            // The user was promised an end: what the provider gave meanwhile is revoked, too.
-            let expires_at = self.expires_at(&account, new.expires_in);
-            let tokens = self.sealed(&account, &new.access, new.refresh.as_ref(), expires_at);
-            let _ = self.revoke(&Account { tokens: Some(tokens), ..account }).await;
+    /// The account, if it still is what a renewal with this refresh token was begun for: not ended, disconnected or
+    /// connected anew while the provider was answering.
+    fn still_current(&self, used: &Secret) -> Option<Account> {
+        let account = self.find().filter(|account| account.status == Status::Active)?;
+        let current = account.tokens.as_ref()?.refresh.as_ref()?;
+        let same = self.open_sealed(&account, "refresh", current).is_ok_and(|current| current == *used);
+        let by_previous = || self.previous_refresh(&account).is_some_and(|previous| previous == *used);
+        (same || by_previous()).then_some(account)
+    }
+
+    /// Stores new tokens, then publishes them. The refresh token before is kept until the new one has worked. `before` is
+    /// the account as it was when the provider was asked.
+    async fn keep(&self, before: &Account, new: Tokens, used: &Secret) -> Result<()> {
+        let Some(mut account) = self.still_current(used) else {
+            // What came belongs to the past. The user was promised an end: it is revoked.
+            let expires_at = self.expires_at(before, new.expires_in);
+            let tokens = self.sealed(before, &new.access, new.refresh.as_ref(), expires_at);
+            self.discard(Account { tokens: Some(tokens), ..before.clone() }.held().into_iter().collect()).await;
             return Ok(());
-        }
-        if account.status != Status::Active || !(same || by_previous) {
-            return Ok(());
-        }
+        };
         let expires_at = self.expires_at(&account, new.expires_in);
         let rotated = new.refresh.as_ref().filter(|token| *token != used);
         let mut tokens = self.sealed(&account, &new.access, Some(rotated.unwrap_or(used)), expires_at);
@@ -163,20 +154,15 @@ impl Object {
 
     /// `invalid_grant`: look again, try the token before, and only then believe it.
     async fn refused(&self, connection: &Connection, used: &Secret, refused: Refused) -> Result<()> {
-        let account = self.load()?;
-        let Some(tokens) = &account.tokens else { return Err(reauthorization_required(&account)) };
-        if let Some(sealed) = &tokens.refresh
-            && self.open_sealed(&account, "refresh", sealed)? != *used
-        {
-            return Ok(());
-        }
+        let Some(account) = self.still_current(used) else { return Ok(()) };
         if let Some(previous) = self.previous_refresh(&account).filter(|previous| previous != used)
             && let Ok(new) = self.ask(&account, connection, &previous).await?
         {
-            return self.keep(new, &previous).await;
+            return self.keep(&account, new, &previous).await;
         }
+        // Asking took time: what was refused may not be what the account has now.
+        let Some(mut account) = self.still_current(used) else { return Ok(()) };
         self.note("refused", Some(words(&refused)));
-        let mut account = self.load()?;
         account.renewal.last_error = Some(error(&account.connector, &refused));
         Err(self.expire(account, Reason::RefreshTokenRevoked).await)
     }
@@ -187,8 +173,8 @@ impl Object {
     }
 
     /// Anything else passes: the account lives on, and the next attempt waits.
-    fn try_later(&self, refused: &Refused) -> Error {
-        let Ok(mut account) = self.load() else { return Error::internal("the account is gone") };
+    fn try_later(&self, used: &Secret, refused: &Refused) -> Result<()> {
+        let Some(mut account) = self.still_current(used) else { return Ok(()) };
         let backoff = self.backoff(&mut account.renewal);
         let wait = refused.retry_after.map_or(backoff, |seconds| seconds.clamp(1, 3600) * 1000);
         let mut error = error(&account.connector, refused);
@@ -197,7 +183,7 @@ impl Object {
         account.renewal.last_error = Some(error.clone());
         self.put(super::object::ACCOUNT, &account);
         self.note("refresh_failed", Some(words(refused)));
-        error
+        Err(error)
     }
 
     /// When an access token ends: as the answer says, else as the connector assumes.

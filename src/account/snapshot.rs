@@ -60,6 +60,16 @@ pub struct Row {
     pub last_used_at: Option<Millis>,
 }
 
+/// Bytes of metadata that KV takes.
+const MOST_METADATA: usize = 1024;
+/// Bytes of a label in JSON.
+const LONGEST_LABEL: usize = 180;
+
+/// Bytes of a text in JSON, without its quotes.
+fn text_length(text: &str) -> usize {
+    json!(text).to_string().len() - 2
+}
+
 /// KV key of an account, or with a connection's id the prefix of its accounts.
 pub fn key(id: &str) -> String {
     format!("account:{id}")
@@ -69,7 +79,6 @@ impl Snapshot {
     /// The snapshot of an account.
     pub fn of(account: &Account) -> Self {
         let tokens = account.tokens.as_ref().filter(|_| account.status == Status::Active);
-        let short = |text: &String| text.chars().take(60).collect();
         Self {
             v: 1,
             row: Row {
@@ -80,7 +89,7 @@ impl Snapshot {
                 authorization_type: account.authorization_type.clone(),
                 status: account.status,
                 status_reason: account.status_reason,
-                label: account.label.as_ref().map(short),
+                label: account.label.as_deref().map(|label| shortened(label, LONGEST_LABEL)),
                 expires_at: tokens.and_then(|tokens| tokens.expires_at),
                 created_at: account.created_at,
                 updated_at: account.updated_at,
@@ -118,7 +127,33 @@ impl Snapshot {
     }
 }
 
+/// As much of a text as takes so many bytes in JSON, without control characters.
+fn shortened(text: &str, bytes: usize) -> String {
+    let mut left = bytes;
+    let fits = |c: &char| {
+        let taken = if matches!(c, '"' | '\\') { 2 } else { c.len_utf8() };
+        let fits = left >= taken;
+        left = left.saturating_sub(taken);
+        fits
+    };
+    text.chars().filter(|c| !c.is_control()).take_while(fits).collect()
+}
+
 impl Row {
+    /// As the metadata of a KV key. It always fits: what people are called is shortened as far as needed.
+    pub fn metadata(&self) -> String {
+        let text = |row: &Self| serde_json::to_string(row).expect("a row is plain data");
+        let whole = text(self);
+        let Some(surplus) = whole.len().checked_sub(MOST_METADATA).filter(|surplus| *surplus > 0) else { return whole };
+        let mut row = self.clone();
+        let cut = |part: &str| shortened(part, text_length(part).saturating_sub(surplus));
+        row.label = row.label.as_deref().map(cut).filter(|label| !label.is_empty());
+        let shorter = text(&row);
+        let Some(surplus) = shorter.len().checked_sub(MOST_METADATA) else { return shorter };
+        row.identifier = shortened(&row.identifier, text_length(&row.identifier).saturating_sub(surplus));
+        text(&row)
+    }
+
     /// The account as lists show it.
     pub fn to_json(&self) -> Value {
         json!({

@@ -5,7 +5,8 @@ use super::completion::Consented;
 use super::object::Object;
 use super::renew;
 use super::{Account, Reason};
-use crate::catalog::model::{Key, Method};
+use crate::catalog::Connector;
+use crate::catalog::model::{Key, Method, Pair};
 use crate::code::Code;
 use crate::connection::{Connection, field_problem};
 use crate::digest;
@@ -15,6 +16,7 @@ use crate::oauth::token::{Refused, Tokens as NewTokens};
 use crate::secret::Secret;
 use crate::target::Variables;
 use crate::template;
+use regex_lite::Regex;
 use std::collections::BTreeMap;
 
 /// Secret fields by name.
@@ -40,14 +42,75 @@ pub(super) fn sort(connection: &Connection, known: &Variables, given: &Secrets) 
             }
         }
     }
-    if problems.is_empty() {
-        return Ok((variables, secrets));
-    }
+    if problems.is_empty() { Ok((variables, secrets)) } else { Err(invalid(connector.id, problems)) }
+}
+
+fn invalid(connector: &str, problems: Vec<Problem>) -> Error {
     let words = problems.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>().join(" ");
-    Err(Error::invalid(words).of(connector.id).with(|details| {
+    Error::invalid(words).of(connector).with(|details| {
         details.status_reason = Some("fields_invalid".into());
         details.problems = problems;
-    }))
+    })
+}
+
+/// The failure for one field that came over the API.
+pub(super) fn problem(connector: &str, path: &str, message: &str) -> Error {
+    let message = format!("{}: {message}", &path[1..]);
+    invalid(connector, vec![Problem { path: path.to_owned(), message }])
+}
+
+/// The failure for imported tokens whose look-up needs what nobody said.
+pub(super) fn needed_field(connector: &Connector, name: &str) -> Error {
+    let name = name.strip_prefix("account.").unwrap_or(name);
+    let pattern = connector.auth.patterns.iter().find(|(known, _)| *known == name).map(|(_, pattern)| *pattern);
+    let like = pattern.map(|pattern| format!("; it must match {pattern}")).unwrap_or_default();
+    let message = format!("is needed: tokens that were granted elsewhere do not tell it{like}");
+    problem(connector.id, &format!("/fields/{name}"), &message)
+}
+
+/// What a consent would have learnt and imported tokens cannot tell: the variables that have a pattern.
+fn learnt(connection: &Connection, connector: &'static Connector) -> impl Iterator<Item = &'static Pair> {
+    let fields: Vec<_> = connection.needed_fields(connector).map(|field| field.name).collect();
+    connector.auth.patterns.iter().filter(move |(name, _)| !fields.contains(name))
+}
+
+/// Refuses what is no field of an account on this connection, by name.
+pub(super) fn check_names(connection: &Connection, given: &Secrets, imported: bool) -> Result<()> {
+    let connector = connection.connector()?;
+    let asked = connection.asked_fields(connector, &Variables::new()).into_iter();
+    let mut known: Vec<_> = asked.filter(|field| !(imported && field.secret)).map(|field| field.name).collect();
+    if imported {
+        known.extend(learnt(connection, connector).map(|(name, _)| *name));
+    }
+    let Some(unknown) = given.keys().find(|name| !known.contains(&name.as_str())) else { return Ok(()) };
+    let message = match (connection.fields.contains_key(unknown), known.as_slice()) {
+        (true, _) => "the connection has it already, for all accounts".to_owned(),
+        (false, []) => format!("an account of {} takes no fields this way", connector.name),
+        (false, known) => format!("an account of {} takes {} this way", connector.name, known.join(", ")),
+    };
+    Err(problem(connector.id, &format!("/fields/{unknown}"), &message))
+}
+
+/// The variables given with imported tokens. What is secret is not asked for: the tokens take its place.
+pub(super) fn sort_for_import(connection: &Connection, given: &Secrets) -> Result<Variables> {
+    let connector = connection.connector()?;
+    let mut variables = Variables::new();
+    for (name, pattern) in learnt(connection, connector) {
+        let Some(value) = given.get(*name).map(|value| value.reveal().trim().to_owned()) else { continue };
+        if !Regex::new(pattern).is_ok_and(|regex| regex.is_match(&value)) {
+            return Err(problem(
+                connector.id,
+                &format!("/fields/{name}"),
+                &format!("`{value}` does not match {pattern}"),
+            ));
+        }
+        variables.insert((*name).to_owned(), value);
+    }
+    let secret = connection.needed_fields(connector).filter(|field| field.secret).map(|field| field.name);
+    let with_secrets = variables.clone().into_iter().chain(secret.map(|name| (name.to_owned(), String::new())));
+    let (mut sorted, _) = sort(connection, &with_secrets.collect(), given)?;
+    sorted.retain(|name, _| !connection.needed_fields(connector).any(|field| field.secret && field.name == name));
+    Ok(sorted)
 }
 
 impl Object {
@@ -76,7 +139,7 @@ impl Object {
             }
             Method::ByOAuth2 | Method::ByOAuth1 => return Err(no_way(connector.name)),
         };
-        Ok(Consented { tokens, scopes, variables, verify: None, step: 0 })
+        Ok(Consented::of(tokens, scopes, variables))
     }
 
     /// A fresh token for a JWT connection.

@@ -46,17 +46,7 @@ impl LimiterObjects {
 #[async_trait(?Send)]
 impl Accounts for AccountObjects {
     async fn ask(&self, id: &AccountId, command: Command) -> Result<Reply> {
-        // What would happen twice if the first answer was lost is asked once.
-        let again = !matches!(
-            command,
-            Command::Finish { .. }
-                | Command::Start { .. }
-                | Command::Choose { .. }
-                | Command::Create { .. }
-                | Command::Verify { .. }
-                | Command::Disconnect
-        );
-        ask(&self.0, id.as_str(), &command, ACCOUNT_DEADLINE, again).await
+        ask(&self.0, id.as_str(), &command, ACCOUNT_DEADLINE, command.may_repeat()).await
     }
 }
 

@@ -16,10 +16,12 @@ use crate::connection;
 use crate::error::{Error, Result, short};
 use crate::ports::{Body, Request, Response, get};
 use crate::secret::Secret;
+use crate::ticket;
 use ::http::HeaderMap;
 use query::Query;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use std::cell::Cell;
 
 /// The answer for a failure that no handler saw.
 pub fn respond_with_error(error: &Error, base_url: &str) -> Response {
@@ -40,6 +42,8 @@ pub struct Call<'a> {
     method: &'a str,
     path: &'a str,
     query: Query,
+    /// Whether the caller may have a link for anybody: it could make one itself.
+    may_connect: Cell<bool>,
 }
 
 /// Whether the body of a request to this path is handed on as a stream instead of being read.
@@ -64,11 +68,13 @@ pub async fn handle(app: &App, request: Request) -> Response {
     // would use up what it brings.
     let is_head = request.method == "HEAD" && !streams(path) && !path.starts_with("/callback/");
     let method = if is_head { "GET" } else { &request.method };
-    let call = Call { app, method, path, query: Query::parse(query), request: &request };
+    let may_connect = Cell::new(false);
+    let call = Call { app, method, path, query: Query::parse(query), request: &request, may_connect };
     let answered = match safety::refused(&call) {
         Some(answer) => answer,
         None => route(&call).await,
     };
+    let answered = answered.map_err(|error| call.without_forbidden_link(error));
     let is_ours = !streams(path) || answered.is_err();
     let mut response = match answered {
         Ok(response) => response,
@@ -292,10 +298,22 @@ impl Call<'_> {
             let gone = || Error::new(Code::Unauthenticated, "the caller of this token does not exist any more");
             caller.ok_or_else(gone)?.connections.clone()
         };
+        self.may_connect.set(grant.scope.contains(&Scope::Accounts));
         if !scopes.iter().any(|scope| grant.scope.contains(scope)) {
             grant.require(scopes[0])?;
         }
         Ok(Who { grant, connections })
+    }
+
+    /// An error as its caller may see it. Who may not make links gets none out of an error either, unless it leads to the
+    /// person who was connected before and to nobody else.
+    fn without_forbidden_link(&self, mut error: Error) -> Error {
+        let link = error.details.reauthorize_url.take();
+        error.details.reauthorize_url = link.filter(|link| {
+            let ticket = link.rsplit('/').next().unwrap_or_default();
+            self.may_connect.get() || ticket::leads_to_the_same_person(ticket, &self.app.keys, self.app.now())
+        });
+        error
     }
 
     /// What a page token of ours is bound to: the list, its filters, and who reads it.

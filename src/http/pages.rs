@@ -179,7 +179,8 @@ pub fn failure(error: &Error) -> Response {
     let status = match error.code {
         Code::ConnectionMisconfigured | Code::Internal => 500,
         Code::ProviderUnavailable | Code::ProviderTimeout => 502,
-        Code::InvalidRequest if matches!(reason, "link_expired" | "state_expired") => 410,
+        Code::InvalidRequest if matches!(reason, "link_expired" | "link_ended" | "state_expired") => 410,
+        Code::Conflict => 409,
         _ => 400,
     };
     page(
@@ -201,9 +202,15 @@ fn words(reason: &str) -> (&'static str, &'static str) {
         "link_unknown" => {
             ("This link does not work", "Copy the whole link into the address bar, or ask for a new one.")
         }
-        "link_expired" => {
-            ("This link has ended", "Links work for 15 minutes and until the account is connected. Ask for a new one.")
-        }
+        "link_expired" => ("This link has expired", "Links work for 15 minutes. Ask for a new one."),
+        "link_ended" => (
+            "This link has ended",
+            "If the account was connected meanwhile you can close this window; if not, ask for a new link.",
+        ),
+        "other_account" => (
+            "This is another account",
+            "Sign out at the provider, sign in there with the account you used before, and open the link again. To change to another account on purpose, ask for a link that allows it.",
+        ),
         "no_cookie" => ("A cookie is missing", "Allow cookies for this site, then open the link again."),
         "state_invalid" => ("This page cannot be used", AGAIN),
         "state_expired" => ("This took too long", AGAIN),
@@ -283,6 +290,8 @@ mod tests {
         for reason in [
             "link_unknown",
             "link_expired",
+            "link_ended",
+            "other_account",
             "no_cookie",
             "state_invalid",
             "state_expired",

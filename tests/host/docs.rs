@@ -133,6 +133,7 @@ fn every_stored_record_is_explained() {
         "counter:",
         "flow:",
         "idempotency:",
+        "leftovers",
         "link:",
         "pending",
     ];
@@ -148,6 +149,7 @@ fn every_stored_record_is_explained() {
         ("src/account/connect.rs", &["Flow"]),
         ("src/account/completion.rs", &["Consented", "Choice", "Pending"]),
         ("src/account/identity.rs", &["Candidate"]),
+        ("src/account/leftovers.rs", &["Leftover"]),
         ("src/account/idempotency.rs", &["Claim"]),
         ("src/connection.rs", &["Connection"]),
         ("src/caller.rs", &["Caller"]),

@@ -62,7 +62,11 @@ async fn world(bytes: usize) -> (Deployment, AccountId, Rc<Cell<u32>>, String) {
         scopes: vec!["repo".into()],
         expires_at: None,
     };
-    world.objects.ask(&id, Command::Create { birth, import: Some(import), fields: BTreeMap::new() }).await.unwrap();
+    world
+        .objects
+        .ask(&id, Command::Create { birth, import: Some(import), fields: BTreeMap::new(), other_person: false })
+        .await
+        .unwrap();
     let basic = format!("Basic {}", digest::base64(b"first:first-secret-0000"));
     let form = [("authorization", basic.as_str()), ("content-type", "application/x-www-form-urlencoded")];
     let token = send(&world, "POST", "/oauth/token", &form, "grant_type=client_credentials").await;

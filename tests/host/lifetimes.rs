@@ -16,7 +16,15 @@ use valetkey::secret::Secret;
 /// An account of a connector with a token that has ended, and a token endpoint with these answers.
 async fn world(connector: &str, answers: Vec<(u16, Value)>) -> (Deployment, AccountId) {
     let answers = RefCell::new(VecDeque::from(answers));
-    let world = deployment(move |_| {
+    let world = deployment(move |request| {
+        if !String::from_utf8_lossy(request.body.bytes()).contains("grant_type=") {
+            // Whose imported tokens are, in every connector's words.
+            let viewer = json!({ "viewer": { "id": "1", "email": "jo@example.com" },
+                "organization": { "id": "o", "name": "Example", "urlKey": "ex" } });
+            let who = json!({ "id": "1", "userPrincipalName": "jo@example.com", "data": viewer, "user_id": "1",
+                "organization_id": "o", "preferred_username": "jo@example.com" });
+            return Ok(Response::new(200, "application/json", who.to_string()));
+        }
         let (status, body) = answers.borrow_mut().pop_front().ok_or(Unanswered::Unreachable)?;
         Ok(Response::new(status, "application/json", body.to_string()))
     });
@@ -39,7 +47,10 @@ async fn world(connector: &str, answers: Vec<(u16, Value)>) -> (Deployment, Acco
         scopes: vec!["Mail.Send".into(), "User.Read".into()],
         expires_at: Some(NOW),
     };
-    world.objects.ask(&id, Command::Create { birth, import: Some(import), fields: BTreeMap::new() }).await.unwrap();
+    let there = ("instance_url".to_owned(), Secret::new("https://acme.my.salesforce.com"));
+    let fields = BTreeMap::from_iter(Some(there).filter(|_| connector == "salesforce"));
+    world.objects.ask(&id, Command::Create { birth, import: Some(import), fields, other_person: false }).await.unwrap();
+    world.http.sent.borrow_mut().clear();
     (world, id)
 }
 

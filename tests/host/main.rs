@@ -9,8 +9,10 @@ mod docs;
 mod edge;
 mod idempotency;
 mod input;
+mod interleavings;
 mod lifetimes;
 mod limits;
+mod person;
 mod proxy;
 mod records;
 mod refresh;
@@ -20,3 +22,4 @@ mod typed;
 
 // What has to hold of all connectors.
 mod kinds;
+mod vendor;

@@ -30,7 +30,7 @@ fn whoever_begins_many_consents_pushes_out_the_oldest() {
         connection::save(&*world.config, &connection).await.unwrap();
         let id = app.connection("github").await.unwrap().account_id("user", &app.keys).unwrap();
         let birth = Birth { id: id.clone(), ..birth() };
-        let link = Command::Link { birth, verify: None, more_scopes: Vec::new(), fields: BTreeMap::new() };
+        let link = Command::Link { birth, verify: None, fields: BTreeMap::new(), other_person: false };
         let Reply::Link { ticket, .. } = world.objects.ask(&id, link).await.unwrap() else { panic!("no link") };
         let mut states = Vec::new();
         for n in 0..30 {
@@ -71,7 +71,11 @@ fn no_command_reads_what_it_does_not_need() {
         connection::save(&*world.config, &connection).await.unwrap();
         let id = AccountId::parse(ID).unwrap();
         let birth = Birth { id: id.clone(), ..birth() };
-        world.objects.ask(&id, Command::Create { birth, import: None, fields: BTreeMap::new() }).await.unwrap();
+        world
+            .objects
+            .ask(&id, Command::Create { birth, import: None, fields: BTreeMap::new(), other_person: false })
+            .await
+            .unwrap();
         let (object, storage) = world.objects.object(ID);
         let weigh = async |command: Command| {
             storage.2.set(0);

@@ -30,7 +30,16 @@ fn tokens(number: u32) -> Answer {
 /// A Linear account (rotating refresh tokens) whose token ends in a minute, and a token endpoint with these answers.
 async fn world(answers: Vec<Answer>) -> (Deployment, AccountId) {
     let answers = RefCell::new(VecDeque::from(answers));
-    let world = deployment(move |_| answers.borrow_mut().pop_front().unwrap_or(Err(Unanswered::Unreachable)));
+    let world = deployment(move |request| {
+        if request.url.ends_with("/graphql") {
+            return reply(
+                200,
+                &json!({ "data": { "viewer": { "id": "u1", "email": "jo@example.com" },
+                "organization": { "id": "o1", "name": "Example", "urlKey": "ex" } } }),
+            );
+        }
+        answers.borrow_mut().pop_front().unwrap_or(Err(Unanswered::Unreachable))
+    });
     let app = &world.app;
     let mut connection = connection::fresh("linear", "linear", &app.keys, &*app.clock, &*app.random);
     connection.client_id = "client".into();
@@ -50,7 +59,13 @@ async fn world(answers: Vec<Answer>) -> (Deployment, AccountId) {
         scopes: vec!["read".into()],
         expires_at: Some(NOW + 60_000),
     };
-    world.objects.ask(&id, Command::Create { birth, import: Some(import), fields: BTreeMap::new() }).await.unwrap();
+    world
+        .objects
+        .ask(&id, Command::Create { birth, import: Some(import), fields: BTreeMap::new(), other_person: false })
+        .await
+        .unwrap();
+    // Whose tokens they are was asked; the tests count what comes after that.
+    world.http.sent.borrow_mut().clear();
     (world, id)
 }
 

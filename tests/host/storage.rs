@@ -30,6 +30,13 @@ fn an_account_and_its_snapshot() {
         "stale_at": NOW + 3_570_000, "renew_at": NOW + 3_300_000,
     }));
     assert_eq!(Snapshot::of(&account), snapshot);
+    assert_eq!(account.epoch, 0, "a record of before accounts counted their epochs");
+    let later: Account = both_ways(&{
+        let mut stored = serde_json::to_value(&account).unwrap();
+        stored["epoch"] = json!(3);
+        stored
+    });
+    assert_eq!(later.epoch, 3);
     let typed = Account { authorization_type: "API_KEY".into(), ..account };
     let stored = serde_json::to_value(Snapshot::of(&typed)).unwrap();
     assert_eq!((&stored["authorization_type"], stored["v"].as_u64()), (&json!("API_KEY"), Some(1)));

@@ -56,8 +56,9 @@ impl Signer for RsaCrate {
     }
 }
 
+/// Keys and values; how often it was asked; whether writing fails, and whether deleting does.
 #[derive(Default)]
-pub struct MapStore(pub RefCell<BTreeMap<String, (String, Option<String>)>>, pub Reads);
+pub struct MapStore(pub RefCell<BTreeMap<String, (String, Option<String>)>>, pub Reads, pub Cell<bool>, pub Cell<bool>);
 /// How often a store was asked, for a key or for a list.
 pub type Reads = Cell<u32>;
 #[async_trait(?Send)]
@@ -68,10 +69,16 @@ impl Store for MapStore {
     }
     async fn put(&self, key: &str, value: &str, metadata: Option<&str>) -> Result<()> {
         assert!(metadata.is_none_or(|text| text.len() <= 1024), "KV takes 1024 bytes of metadata");
+        if self.2.get() {
+            return Err(Error::internal("KV failed"));
+        }
         self.0.borrow_mut().insert(key.to_owned(), (value.to_owned(), metadata.map(str::to_owned)));
         Ok(())
     }
     async fn delete(&self, key: &str) -> Result<()> {
+        if self.3.get() {
+            return Err(Error::internal("KV failed"));
+        }
         self.0.borrow_mut().remove(key);
         Ok(())
     }

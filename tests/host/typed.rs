@@ -37,6 +37,9 @@ fn provider(request: &Request) -> Result<Response, Unanswered> {
                 site("c", "wiki", "read:page:confluence")
             ]),
         ),
+        "https://openidconnect.googleapis.com/v1/userinfo" => {
+            answer(200, json!({ "sub": "1", "email": "jo@example.com" }))
+        }
         url if url.ends_with("/rest/api/3/myself") => {
             answer(200, json!({ "accountId": "1", "displayName": "Jo", "emailAddress": "jo@example.com" }))
         }

@@ -103,6 +103,11 @@ test("tokens that were granted elsewhere are imported and renewed", async () => 
     authorization_details: { oauth_token: { access_token, refresh_token, scopes: ["repo"], expires_at } } };
   const { id, status } = answered(await create(fields)).connected_account;
   assert.equal(status, "ACTIVE");
+  assert.equal((await world.account({ id })).label, "jo", "the provider was asked whose they are");
+  refused(await create({ ...fields, identifier: "elsewhere", fields: { nonsense: "x" } }), "INVALID_REQUEST");
+  fields.authorization_details.oauth_token.access_token = "unknown-to-the-provider";
+  refused(await create({ ...fields, identifier: "elsewhere" }), "PROVIDER_PERMISSION_DENIED");
+  refused(await api.details({ connection_name: github, identifier: "elsewhere" }), "CONNECTED_ACCOUNT_NOT_FOUND");
   assert.equal(tokenOf(await api.auth({ id })).access_token, access_token);
   answered(await api.refresh({ id }));
   assert.notEqual(tokenOf(await api.auth({ id })).access_token, access_token);

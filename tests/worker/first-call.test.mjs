@@ -61,6 +61,27 @@ test("a disconnected account is refused at once, on every instance, and nothing 
   assert.deepEqual({ api: oidc.counts.api, token: oidc.counts.token }, { api: 0, token: 0 });
 });
 
+test("a write to KV that arrives late does not bring a disconnected account back", async () => {
+  oidc.user = "late";
+  const account = await world.connected(connection, "late");
+  const renewed = oidc.counts.token;
+  // The copy with the renewed token is on its way to KV when the account is disconnected.
+  await world.worker.holdNextWrite(1500);
+  const refreshing = api.refresh({ id: account.id });
+  while (oidc.counts.token === renewed) await new Promise((done) => setTimeout(done, 20));
+  await new Promise((done) => setTimeout(done, 300));
+  const gone = answered(await api.disconnect({ id: account.id }));
+  assert.equal(gone.connected_account.status, "DISCONNECTED");
+  assert.equal(gone.published, true);
+  await refreshing;
+  await new Promise((done) => setTimeout(done, 2000));
+  oidc.resetCounts();
+  for (const caller of [other, api]) refused(await whoami(caller, account.id), "REAUTHORIZATION_REQUIRED");
+  assert.equal(oidc.counts.api, 0, "nothing reaches the provider");
+  const { connected_accounts: listed } = answered(await api.call("GET", "/api/v1/connected_accounts", { query: { connection_name: connection } }));
+  assert.equal(listed.find((row) => row.id === account.id).status, "DISCONNECTED");
+});
+
 test("the account is found by id and by connection and identifier, and both mean the same one", async () => {
   oidc.user = "twice-named";
   const account = await world.connected(connection, "twice-named");

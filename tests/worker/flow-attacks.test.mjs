@@ -5,8 +5,10 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 
 import { startScripted } from "./peers/scripted.mjs";
+import { Client } from "./support/client.mjs";
 import { answered, pageSays, refused } from "./support/expect.mjs";
 import { raw } from "./support/raw.mjs";
+import { learn } from "./support/secrets.mjs";
 import { openWorld } from "./support/world.mjs";
 
 const peer = await startScripted();
@@ -172,6 +174,70 @@ test("no parameter of the browser's routes chooses where it is sent", async () =
     assert.ok(!target || target.origin === new URL(peer.url).origin, `sent to ${page.location}`);
     assert.ok(!/(href|action|src|content)="[^"]*evil\.example/.test(page.text), page.text);
   }
+});
+
+test("a consent under way when the account is disconnected stays out, and what it obtained is revoked", async () => {
+  const flow = await underway();
+  peer.forget();
+  peer.gate.shut();
+  const back = flow.browser.open(flow.callback);
+  while (peer.gate.waiting === 0) await new Promise((done) => setTimeout(done, 20));
+  const gone = answered(await api.disconnect({ id: flow.id }));
+  assert.equal(gone.connected_account.status, "DISCONNECTED");
+  peer.gate.open();
+  const page = await back;
+  pageSays(page, 410, /ended/i);
+  headings.set("disconnected meanwhile", /<h1[^>]*>([\s\S]*?)<\/h1>/.exec(page.text)?.[1]);
+  assert.equal((await world.account({ id: flow.id })).status, "DISCONNECTED");
+  refused(await api.auth({ id: flow.id }), "REAUTHORIZATION_REQUIRED");
+  assert.equal(peer.seen("DELETE /revoke").length, 1, "the token was revoked");
+  assert.ok(peer.seen("DELETE /revoke")[0].json().access_token, "and it was the one that came");
+});
+
+test("a consent that another browser began with the same link is dead once the first has connected", async () => {
+  users += 1;
+  const named = { connection_name: connection, identifier: `user-${users}` };
+  const { link } = answered(await api.magicLink(named));
+  const browsers = [world.browser(), world.browser()];
+  const callbacks = [];
+  for (const browser of browsers) {
+    const stopped = await browser.submit(await browser.open(link), { until: (url) => url.includes("/callback/") });
+    callbacks.push(stopped.location);
+  }
+  pageSays(await browsers[0].open(callbacks[0]), 200);
+  const { audit: before } = answered(await api.details(named)).connected_account;
+  const page = await browsers[1].open(callbacks[1]);
+  assert.ok(page.status >= 400 && page.status < 500, page.words);
+  const { audit: after } = answered(await api.details(named)).connected_account;
+  const connects = (audit) => audit.filter(({ event }) => event === "connected").length;
+  assert.deepEqual([connects(before), connects(after)], [1, 1]);
+});
+
+test("an agent that may only call tools cannot give an account to somebody else by the link of an error", async () => {
+  const made = answered(await api.call("POST", "/api/v1/callers", { json: { name: "agent", scopes: ["tools"] } }));
+  learn("client secret", made.client_secret);
+  const agent = new Client({ base: world.url, id: made.caller.client_id, secret: made.client_secret, places: world.places });
+  const call = (id) => agent.execute({ tool_name: "github_user_get_authenticated", connected_account_id: id, params: {} });
+
+  const fresh = await underway();
+  assert.equal(refused(await call(fresh.id), "REAUTHORIZATION_REQUIRED").reauthorizeUrl, null, "nobody was connected there yet");
+
+  const account = await world.connected(connection, "victim");
+  peer.revokeAll();
+  const { reauthorizeUrl } = refused(await call(account.id), "REAUTHORIZATION_REQUIRED");
+  learn("magic link", new URL(reauthorizeUrl).pathname.split("/").at(-1));
+  peer.user = "attacker";
+  peer.forget();
+  const browser = world.browser();
+  const page = await browser.submit(await browser.open(reauthorizeUrl));
+  pageSays(page, 409, /another account/i);
+  headings.set("other account", /<h1[^>]*>([\s\S]*?)<\/h1>/.exec(page.text)?.[1]);
+  assert.equal(peer.seen("DELETE /revoke").length, 1, "what the attacker granted is ended");
+  assert.equal((await world.account(account)).label, "jo");
+  refused(await call(account.id), "REAUTHORIZATION_REQUIRED");
+  peer.user = "jo";
+  pageSays(await browser.submit(await browser.open(reauthorizeUrl)), 200);
+  assert.equal(answered(await call(account.id)).data.login, "jo");
 });
 
 after(() => {

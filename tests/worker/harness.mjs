@@ -83,6 +83,8 @@ export async function startWorker({ build = "build-test", outbound, bindings = {
     /** Durable Object requests and KV operations since resetCounts(), over all instances. */
     counts: () => instrument(""),
     resetCounts: () => instrument("reset"),
+    /** The next write to KV arrives this many milliseconds after the Worker sent it. */
+    holdNextWrite: (ms) => instrument(`hold=${ms}`),
     /** Every entry of a KV namespace: key → { value, metadata, expiration }. */
     async kv(binding) {
       const namespace = await miniflare.getKVNamespace(binding, OWNER);

@@ -35,6 +35,8 @@ struct Body {
     authorization_details: Option<Details>,
     /// Fields of the connector, with the credential itself for an account that is made with a key.
     fields: BTreeMap<String, Secret>,
+    /// Whether an account that was connected before may become somebody else's at the provider.
+    allow_other_account: bool,
 }
 
 /// The most bytes of an address that users are sent to for verification, and of the state that goes along.
@@ -135,7 +137,8 @@ pub async fn create(call: &Call<'_>) -> Result<Response> {
     if !body.fields.is_empty() {
         who.grant.require(Scope::Tokens)?;
     }
-    match call.app.accounts.ask(&used.id, Command::Create { birth, import, fields: body.fields }).await? {
+    let command = Command::Create { birth, import, fields: body.fields, other_person: body.allow_other_account };
+    match call.app.accounts.ask(&used.id, command).await? {
         Reply::Snapshot(snapshot) => Ok(json_response(200, &json!({ "connected_account": snapshot.to_json() }))),
         _ => Err(unexpected()),
     }
@@ -158,12 +161,13 @@ pub async fn details(call: &Call<'_>) -> Result<Response> {
     let who = call.caller(&[Scope::Accounts]).await?;
     let used = used_by_query(call, &who).await?;
     match call.app.accounts.ask(&used.id, Command::View).await? {
-        Reply::View { snapshot, refresh, audit } => {
+        Reply::View { snapshot, external_id, refresh, audit } => {
             let audit: Vec<_> = audit
                 .iter()
                 .map(|event| json!({ "at": timestamp::format(event.at), "event": event.event, "detail": event.detail }))
                 .collect();
             let mut account = snapshot.to_json();
+            account["external_id"] = json!(external_id);
             account["variables"] = json!(snapshot.variables);
             account["refresh"] = refresh;
             account["audit"] = json!(audit);
@@ -219,7 +223,8 @@ pub async fn magic_link(call: &Call<'_>) -> Result<Response> {
         _ => birth(&used, &body)?,
     };
     let fields = link_fields(&used, &body.fields)?;
-    match call.app.accounts.ask(&used.id, Command::Link { birth, verify, more_scopes: Vec::new(), fields }).await? {
+    let command = Command::Link { birth, verify, fields, other_person: body.allow_other_account };
+    match call.app.accounts.ask(&used.id, command).await? {
         Reply::Link { ticket, expires_at } => {
             let link = format!("{}/connect/{ticket}", call.app.settings.base_url);
             Ok(json_response(200, &json!({ "link": link, "expiry": timestamp::format(expires_at) })))
@@ -327,7 +332,9 @@ pub async fn disconnect(call: &Call<'_>) -> Result<Response> {
         Err(error) => return Err(error),
     };
     let reply = call.app.accounts.ask(&id, Command::Disconnect).await?;
-    let Reply::Disconnected { snapshot, attempted, succeeded, detail } = reply else { return Err(unexpected()) };
+    let Reply::Disconnected { snapshot, attempted, succeeded, detail, published } = reply else {
+        return Err(unexpected());
+    };
     call.app.isolate.leased.borrow_mut().remove(&id);
     // Another isolate may have leased the token a moment ago; when this answers, nobody uses it any more.
     call.app.background.sleep(LEASE).await;
@@ -336,6 +343,7 @@ pub async fn disconnect(call: &Call<'_>) -> Result<Response> {
         &json!({
             "connected_account": Snapshot::to_json(&snapshot),
             "revocation": { "attempted": attempted, "succeeded": succeeded, "detail": detail },
+            "published": published,
             "provider": catalog::find_connector(&snapshot.row.connector).map(|connector| connector.name),
         }),
     ))

@@ -1,5 +1,5 @@
 // The main module of a Worker under test: the Worker, and what only a test may ask of it.
-import { counts, resetCounts, setClock } from "./instrument.mjs";
+import { counts, holdNextWrite, resetCounts, setClock } from "./instrument.mjs";
 import Worker from "./index.js";
 
 export default class extends Worker {
@@ -8,6 +8,7 @@ export default class extends Worker {
     if (url.pathname !== "/__harness") return super.fetch(request);
     if (url.searchParams.has("clock")) setClock(Number(url.searchParams.get("clock")));
     if (url.searchParams.has("reset")) resetCounts();
+    if (url.searchParams.has("hold")) holdNextWrite(Number(url.searchParams.get("hold")));
     return Response.json(counts);
   }
 }

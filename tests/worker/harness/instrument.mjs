@@ -19,6 +19,18 @@ const zero = () => ({ durableObjectRequests: 0, kvReads: 0, kvWrites: 0, kvLists
 export let counts = zero();
 export const resetCounts = () => (counts = zero());
 
+let held = 0;
+/** The next write to KV arrives this much later than the Worker sends it. */
+export const holdNextWrite = (ms) => (held = ms);
+function hold(prototype) {
+  const put = prototype.put;
+  prototype.put = function (...args) {
+    const ms = held;
+    held = 0;
+    return ms ? new Promise((done) => setTimeout(done, ms)).then(() => put.apply(this, args)) : put.apply(this, args);
+  };
+}
+
 const patched = new WeakSet();
 function count(prototype, method, field) {
   const original = prototype[method];
@@ -35,6 +47,7 @@ for (const binding of Object.values(env)) {
   patched.add(prototype);
   if (kind === "KvNamespace") {
     for (const m of ["get", "getWithMetadata"]) count(prototype, m, "kvReads");
+    hold(prototype);
     count(prototype, "put", "kvWrites");
     count(prototype, "list", "kvLists");
     count(prototype, "delete", "kvDeletes");

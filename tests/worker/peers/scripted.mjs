@@ -142,8 +142,12 @@ function api(peer, seen) {
   return reply(seen.method === "POST" ? 201 : 200, { ok: true, id: 1, number: 1, login: account, email: `${account}@example.com`, path: seen.path, query: seen.query });
 }
 
+/** A number for each account, as GitHub has one. */
+const numberOf = (account) => [...account].reduce((sum, sign) => (sum * 31 + sign.codePointAt(0)) % 1_000_000_007, 7);
+
 /** Who the account is, where vendors say it elsewhere than GitHub's `GET /user`. */
 const IDENTITIES = {
+  "/api/user": (account) => ({ ok: true, id: numberOf(account), login: account, email: `${account}@example.com` }),
   "/api/auth.test": (account) => ({ ok: true, team: "Workspace", team_id: "T1", user: account, user_id: "U1" }),
   "/api/about": (account) => ({ user: { displayName: account, emailAddress: `${account}@example.com`, permissionId: "1" } }),
   "/v1/userinfo": (account) => ({ sub: "1", email: `${account}@example.com`, name: account }),
