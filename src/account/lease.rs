@@ -4,7 +4,9 @@ use super::command::Reply;
 use super::object::Object;
 use super::snapshot::Snapshot;
 use super::{Account, Reason, Status, reauthorization_required};
+use crate::catalog::model::Method;
 use crate::code::Code;
+use crate::connection::authorization_type;
 use crate::error::{Error, Origin, Result};
 use crate::ports::Millis;
 
@@ -32,7 +34,7 @@ impl Object {
         }
         let since = account.renewal.renewed_at.map(|at| self.now().saturating_sub(at));
         if let Some(since) = since.filter(|since| rejected && *since < RENEWED_JUST_NOW) {
-            if account.renewal.forced >= REFUSED_IN_A_ROW {
+            if account.renewal.forced >= REFUSED_IN_A_ROW || is_made_here(&account) {
                 return Err(self.with_link(&account, reauthorization_required(&account)));
             }
             return Err(not_yet_known(&account, RENEWED_JUST_NOW - since));
@@ -127,6 +129,13 @@ impl Object {
         let snapshot = Box::new(Snapshot::of(&account));
         Ok(Reply::Tokens { snapshot, refresh_token, variables: account.variables })
     }
+}
+
+/// Whether its token is a JWT that was signed here: its provider never gave it and has nothing to spread, so what it refuses is
+/// the key.
+fn is_made_here(account: &Account) -> bool {
+    let jwt = crate::catalog::find_connector(&account.connector).and_then(|connector| connector.auth.jwt.as_ref());
+    account.authorization_type == authorization_type(Method::ByJwt) && jwt.is_some_and(|jwt| jwt.exchange.is_empty())
 }
 
 /// The failure for a token that the provider gave a moment ago and refuses: it may not have told all its servers yet.

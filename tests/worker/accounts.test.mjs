@@ -41,12 +41,14 @@ test("an object whose table is of the version before is brought to this one's fo
   const write = () => api.execute({ tool_name: "github_issue_create", connected_account_id: id, params: { owner: "jo", repo: "r", title: "t" } }, { headers: { "idempotency-key": "former" } });
   answered(await write());
   const ask = async (question) => (await world.worker.durableObject("Account", id, "/", { method: "POST", body: JSON.stringify(question) })).json();
-  const before = (await ask("dues")).Ok.Settled.answer;
+  // The version before kept no answers apart from their keys.
+  const dues = async () => Object.fromEntries(Object.entries((await ask("dues")).Ok.Settled.answer).filter(([key]) => !key.startsWith("answer:")));
+  const before = await dues();
   for (const kind of ["link", "idempotency"]) assert.ok(Object.entries(before).some(([key, due]) => key.startsWith(`${kind}:`) && due > Date.now()), kind);
   assert.equal(before.account, null);
   assert.equal((await ask("former")).Ok, "Done");
   await world.worker.evict("Account", id);
-  assert.deepEqual((await ask("dues")).Ok.Settled.answer, before);
+  assert.deepEqual(await dues(), before);
   assert.equal((await write()).headers.get("idempotent-replayed"), "true");
   assert.equal((await world.browser().open(link)).status, 200);
   assert.equal((await world.account({ id })).status, "ACTIVE");
