@@ -169,6 +169,25 @@ pub async fn lease(app: &App, used: &Used, rejected: Option<String>) -> Result<R
     }
 }
 
+/// How long a token is believed in although an answer could mean that it has ended.
+const DOUBT_AFTER: Millis = 5 * 60_000;
+
+/// Another token for an account whose token may have ended, though the provider did not say so. None when the token is new,
+/// or there is no other: then the answer means what it says.
+pub async fn doubt(app: &App, used: &Used, leased: &Leased) -> Option<Rc<Leased>> {
+    // A renewal changes the account, so one that has not changed for long has an older token.
+    if app.now() < leased.snapshot.row.updated_at + DOUBT_AFTER {
+        return None;
+    }
+    let command = Command::Doubt { token: leased.token.fingerprint(), older_than: DOUBT_AFTER };
+    match app.accounts.ask(&used.id, command).await {
+        Ok(Reply::Snapshot(snapshot)) => {
+            keep(app, &used.id, *snapshot, app.now()).filter(|new| new.token != leased.token)
+        }
+        _ => None,
+    }
+}
+
 /// Grants a call, or fails with the exact time to wait.
 pub async fn enter(app: &App, call: &gate::Call<'_>) -> Result<()> {
     for refill in app.isolate.leases.enter(call, &*app.limiters, app.now()).await? {

@@ -1,7 +1,7 @@
 //! Hashes, and the two text forms of bytes that go into ids and URLs.
 
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -53,9 +53,17 @@ pub fn base64(bytes: &[u8]) -> String {
 
 /// Reads base64 of either alphabet, padded or not, with white space in it.
 pub fn from_base64(text: &str) -> Option<Vec<u8>> {
-    let text: String = text.chars().filter(|c| !c.is_whitespace() && *c != '=').collect();
-    let text = text.replace('+', "-").replace('/', "_");
-    URL_SAFE_NO_PAD.decode(&text).or_else(|_| URL_SAFE.decode(&text)).ok()
+    let plain = text.trim_end_matches('=');
+    let odd = |byte: u8| byte.is_ascii_whitespace() || matches!(byte, b'+' | b'/' | b'=');
+    if !plain.bytes().any(odd) {
+        return URL_SAFE_NO_PAD.decode(plain).ok();
+    }
+    let text = text.chars().filter(|c| !c.is_whitespace() && *c != '=').map(|c| match c {
+        '+' => '-',
+        '/' => '_',
+        other => other,
+    });
+    URL_SAFE_NO_PAD.decode(text.collect::<String>()).ok()
 }
 
 /// Base32 in lower case without padding, for ids that people read aloud (RFC 4648 section 6).

@@ -75,6 +75,9 @@ pub struct Details {
     pub execution_id: Option<String>,
     /// Where the user connects again.
     pub reauthorize_url: Option<String>,
+    /// Where a person can mend it at the provider.
+    #[serde(default)]
+    pub help_url: Option<String>,
     /// Any one of these scopes would do.
     pub required_scopes: Vec<String>,
     /// Why the account has the status it has.
@@ -146,6 +149,7 @@ impl Error {
         set("providerCode", d.provider_code.clone().map(Value::from));
         set("providerResponse", d.provider_response.clone());
         set("executionId", d.execution_id.clone().map(Value::from));
+        set("helpUrl", d.help_url.clone().map(Value::from));
         set("statusReason", d.status_reason.clone().map(Value::from));
         if matches!(self.code, Code::ReauthorizationRequired | Code::InsufficientScope) {
             set("reauthorizeUrl", Some(json!(d.reauthorize_url)));
@@ -171,6 +175,7 @@ impl Details {
             provider_response: None,
             execution_id: None,
             reauthorize_url: None,
+            help_url: None,
             required_scopes: Vec::new(),
             status_reason: None,
             problems: Vec::new(),

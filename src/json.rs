@@ -31,6 +31,24 @@ fn step<'a>(value: &'a Value, token: &str) -> Option<&'a Value> {
     }
 }
 
+/// The value at a place, taken out of what is around it.
+pub fn take(value: Value, pointer: &str) -> Option<Value> {
+    if pointer.is_empty() {
+        return Some(value);
+    }
+    pointer.strip_prefix('/')?.split('/').try_fold(value, |value, token| step_into(value, &unescape(token)))
+}
+
+fn step_into(mut value: Value, token: &str) -> Option<Value> {
+    // The same step as `find` makes, so that both end at the same place.
+    let found: *const Value = step(&value, token)?;
+    match &mut value {
+        Value::Object(fields) => fields.values_mut().find(|field| std::ptr::eq(*field, found)).map(Value::take),
+        Value::Array(items) => items.iter_mut().find(|item| std::ptr::eq(*item, found)).map(Value::take),
+        _ => None,
+    }
+}
+
 fn unescape(token: &str) -> String {
     token.replace("~1", "/").replace("~0", "~")
 }
@@ -130,6 +148,9 @@ mod tests {
         assert_eq!(find(&value, "/b~0~1"), Some(&json!(1)));
         assert_eq!(find(&value, ""), Some(&value));
         assert_eq!(find(&value, "/a/7"), None);
+        for place in ["/a/[name=subject]/value", "/a/-/name", "/*/*/name", "/b~0~1", "", "/a", "/a/7", "/x/y"] {
+            assert_eq!(take(value.clone(), place).as_ref(), find(&value, place), "{place}");
+        }
         assert_eq!(find_text(&value, &["/x", "/b~0~1"]).as_deref(), Some("1"));
     }
 

@@ -44,16 +44,30 @@ pub enum Body {
     Empty,
     /// All of it.
     Bytes(Vec<u8>),
+    /// All of it, made piece by piece while it is sent, so that a large one is never there as a whole.
+    Pieces(Pieces),
     /// A stream of the platform, passed through without being read.
     Stream(Rc<dyn Any>),
 }
 
+/// The pieces of a body, in order.
+pub type Pieces = Box<dyn Iterator<Item = Vec<u8>>>;
+
 impl Body {
-    /// The bytes; none for a stream.
+    /// The bytes; none for what is not there as a whole.
     pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Bytes(bytes) => bytes,
-            Self::Empty | Self::Stream(_) => &[],
+            Self::Empty | Self::Pieces(_) | Self::Stream(_) => &[],
+        }
+    }
+
+    /// The bytes, taken out.
+    pub fn into_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Pieces(pieces) => pieces.flatten().collect(),
+            Self::Empty | Self::Stream(_) => Vec::new(),
         }
     }
 }
@@ -173,7 +187,7 @@ pub enum Unanswered {
 /// The network. Redirects are never followed.
 #[async_trait(?Send)]
 pub trait Http {
-    /// Sends and reads the whole answer, up to [`MAX_ANSWER`] bytes.
+    /// Sends and reads the whole answer, up to [`MAX_ANSWER`] bytes, in an object up to [`MAX_ANSWER_TO_OBJECT`].
     async fn send(&self, request: Request) -> std::result::Result<Response, Unanswered>;
     /// Sends and hands the answer's body on as a stream; the time limit ends with its headers.
     async fn stream(&self, request: Request) -> std::result::Result<Response, Unanswered>;
@@ -184,6 +198,10 @@ pub trait Http {
 
 /// The most bytes read of a provider's answer to a tool: what base64 and JSON make of it still fits the isolate's memory.
 pub const MAX_ANSWER: usize = 20 * 1024 * 1024;
+
+/// The most bytes read of an answer to an account's object: tokens, and who somebody is. An object has one memory for all
+/// that asks it.
+pub const MAX_ANSWER_TO_OBJECT: usize = 2 * 1024 * 1024;
 
 /// A page of keys.
 pub struct Page {

@@ -131,8 +131,7 @@ impl Proxied<'_> {
         }
         let Some(bytes) = self.app.http.peek(answer, LARGEST_REFUSAL).await else { return false };
         let seen = Response { status: answer.status, headers: answer.headers.clone(), body: Body::Bytes(bytes) };
-        let failure = response::failure(connector, &seen, &response::body(&seen), self.app.now());
-        failure.is_some_and(|error| error.code == Code::ReauthorizationRequired)
+        response::ends_token(connector, &seen, self.app.now())
     }
 
     /// The provider's limit is kept, as after a tool's call; the answer itself goes to the caller untouched.

@@ -99,6 +99,8 @@ pub enum Command {
     Verify { ticket: String, identifier: String },
     /// A snapshot with a fresh token. `rejected` is the mark of a token the provider refused; `for_at_least` is how long it should live.
     Lease { rejected: Option<String>, for_at_least: Millis },
+    /// A snapshot, after renewing if the doubted token (its mark) is still the account's and was had longer ago than that.
+    Doubt { token: String, older_than: Millis },
     /// As `Lease`, with the refresh token if asked, noted in the audit trail.
     Read { by: String, with_refresh_token: bool },
     /// Renew now, whatever the expiry.
@@ -122,6 +124,7 @@ impl Command {
             | Self::Open { .. }
             | Self::Choices { .. }
             | Self::Lease { .. }
+            | Self::Doubt { .. }
             | Self::Read { .. }
             | Self::Nudge
             | Self::Link { .. }

@@ -17,6 +17,7 @@ use crate::oauth::oauth1::{self, Pair, Signed};
 use crate::oauth::token::{self, Refusal};
 use crate::oauth::{Client, token::Tokens as NewTokens};
 use crate::ports::Millis;
+use crate::scrub::Scrub;
 use crate::secret::Secret;
 use crate::target::{Target, Variables};
 use crate::ticket::{self, Purpose, Refused};
@@ -214,17 +215,23 @@ impl Object {
         let issuer = target.connection.endpoints.authorize_url.is_none().then_some(oauth2.issuer);
         check_issuer(&authorize_url, issuer.unwrap_or_default(), answer.iss.as_deref())
             .map_err(|error| (Some(Reason::IssuerMismatch), error))?;
+        let client = self.client(target).map_err(ours)?;
+        let mut scrub = Scrub::of([&client.secret]);
+        for secret in verifier.into_iter().chain(&answer.code) {
+            scrub.know(secret);
+        }
         if let Some(code) = &answer.error {
             let words = answer.error_description.as_deref();
-            return Err(denied(target.connector.name, code, words, token::meaning(oauth2, code, words)));
+            let meaning = token::meaning(oauth2, code, words);
+            let words = words.map(|words| scrub.text(words));
+            return Err(denied(target.connector.name, &scrub.text(code), words.as_deref(), meaning));
         }
         let code = answer.code.filter(|code| !code.reveal().is_empty());
         let code = code.ok_or_else(|| denied(target.connector.name, "no code", None, None))?;
-        let client = self.client(target).map_err(ours)?;
         let url = target.token_url().map_err(ours)?;
         let request = token::exchange(oauth2, url, &client, &code, &flow.redirect_uri, verifier);
         let tokens = match self.world.http.send(request).await {
-            Ok(response) => token::read(oauth2, &response),
+            Ok(response) => token::read(oauth2, &response, &scrub),
             Err(unanswered) => Err(unanswered.into()),
         };
         tokens.map_err(|refused| {
@@ -313,7 +320,11 @@ impl Object {
             let words = format!("{name} did not answer");
             return Err(failed(Reason::ProviderUnreachable, Code::ProviderUnavailable, words));
         };
-        oauth1::read(&answer).map_err(|words| match (answer.status, signed.token) {
+        let mut scrub = Scrub::of([&client.secret]);
+        if let Some(pair) = signed.token {
+            scrub.know(&pair.token).know(&pair.secret).know(&Secret::new(signed.more.1));
+        }
+        oauth1::read(&answer, &scrub).map_err(|words| match (answer.status, signed.token) {
             (500.., _) => {
                 failed(Reason::ProviderUnreachable, Code::ProviderUnavailable, format!("{name} answered {words}"))
             }

@@ -8,6 +8,8 @@ use super::{Account, Reason, Renewal, Status};
 use crate::catalog::model::{ClientAuth, Method, RevokeAuth};
 use crate::error::Result;
 use crate::oauth::revoke;
+use crate::scrub::Scrub;
+use crate::tool::reading::Reading;
 
 impl Object {
     pub(super) async fn disconnect(&self) -> Result<Reply> {
@@ -77,7 +79,7 @@ impl Object {
 
     /// Some vendors refuse with 200 and say so in the body.
     fn is_fine(&self, connector: &crate::catalog::Connector, response: &crate::ports::Response) -> bool {
-        let body = crate::tool::response::body(response);
-        crate::tool::response::failure(connector, response, &body, self.now()).is_none()
+        let body = Reading::of_failure(response.body.bytes());
+        crate::tool::response::failure(connector, response, &body, &Scrub::default, self.now()).is_none()
     }
 }

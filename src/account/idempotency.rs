@@ -16,7 +16,7 @@ const KEEP: Millis = 24 * 3_600_000;
 /// Longer than any call may take. One that has not settled by then never will: its Worker died.
 const UNDER_WAY: Millis = 5 * 60_000;
 /// A longer answer is not kept; a repetition is refused instead of sent twice. A row holds 2 MB.
-const LONGEST: usize = 1_000_000;
+pub const LONGEST: usize = 1_000_000;
 /// The most answers kept of one account.
 const MOST_ANSWERS: u64 = 1_000;
 /// The most bytes of them, as they are stored.

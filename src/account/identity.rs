@@ -10,9 +10,11 @@ use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::json;
 use crate::ports::{Body, Request, Response};
+use crate::scrub::Scrub;
 use crate::secret::Secret;
 use crate::target::{Target, Variables};
 use crate::template;
+use crate::tool::reading::Reading;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -88,8 +90,14 @@ impl Object {
         let request = self.look_up_request(lookup, &target, access)?;
         let sent = self.world.http.send(request).await;
         let response = sent.map_err(|_| failed(format!("{name} did not answer who this account is")))?;
-        let body: Value = serde_json::from_slice(response.body.bytes()).unwrap_or_default();
-        self.check_look_up(&target, &response, &body, given.is_some())?;
+        let body = Reading::of(response.body.bytes());
+        let scrub = self.look_up_secrets(&target, access)?;
+        self.check_look_up(&target, &response, &body, &scrub, given.is_some())?;
+        if body.is_unreadable() {
+            return Err(failed(format!("{name} answered who this account is with something that cannot be read")));
+        }
+        let mut body = body.into_value();
+        scrub.value(&mut body);
         let Some(choose) = &lookup.choose else {
             return Ok(vec![candidate(lookup, None, &body, &target).map_err(failed)?]);
         };
@@ -113,6 +121,12 @@ impl Object {
             return Err(failed(format!("{name} says that this account may use nothing there; choose another account")));
         }
         Ok(found)
+    }
+
+    /// What a look-up's request is built from, and may come back in its answer.
+    fn look_up_secrets(&self, target: &Target<'_>, access: &Secret) -> Result<Scrub> {
+        let client = self.client(target)?;
+        Ok(Scrub::of([access, &client.secret].into_iter().chain(target.connection.opened.values())))
     }
 
     fn look_up_request(&self, lookup: &Lookup, target: &Target<'_>, access: &Secret) -> Result<Request> {
@@ -143,8 +157,16 @@ impl Object {
     }
 
     /// What a typed-in credential, or an imported token, is refused with is said in the vendor's words.
-    fn check_look_up(&self, target: &Target<'_>, response: &Response, body: &Value, given: bool) -> Result<()> {
-        let Some(error) = crate::tool::response::failure(target.connector, response, body, self.now()) else {
+    fn check_look_up(
+        &self,
+        target: &Target<'_>,
+        response: &Response,
+        body: &Reading,
+        scrub: &Scrub,
+        given: bool,
+    ) -> Result<()> {
+        let scrub = || scrub.clone();
+        let Some(error) = crate::tool::response::failure(target.connector, response, body, &scrub, self.now()) else {
             return Ok(());
         };
         let typed = given || matches!(target.connection.method(target.connector), Method::ByKey | Method::ByJwt);

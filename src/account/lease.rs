@@ -25,6 +25,21 @@ impl Object {
         Ok(Reply::Snapshot(Box::new(Snapshot::of(&account))))
     }
 
+    /// A snapshot with another token, if the doubted one is still ours, was had longer ago than that, and can be renewed.
+    /// A doubt ends no account: the provider did not say that the token is dead.
+    pub(super) async fn doubt(&self, token: &str, older_than: Millis) -> Result<Reply> {
+        let account = self.usable()?;
+        let is_old = account
+            .tokens
+            .as_ref()
+            .is_some_and(|tokens| tokens.refresh.is_some() && self.now() >= tokens.obtained_at + older_than);
+        if is_old && self.is_current(&account, Some(token))? {
+            // What it could not do is in the account.
+            let _ = self.renew().await;
+        }
+        Ok(Reply::Snapshot(Box::new(Snapshot::of(&self.usable()?))))
+    }
+
     pub(super) async fn fresh(&self, rejected: Option<String>, for_at_least: Millis) -> Result<Account> {
         let account = self.usable()?;
         let mark = rejected;

@@ -11,7 +11,7 @@ mod create;
 mod disconnect;
 mod expiry;
 mod flight;
-mod idempotency;
+pub mod idempotency;
 mod identity;
 mod lease;
 mod leftovers;

@@ -100,6 +100,7 @@ impl Object {
             }
             Command::Verify { ticket, identifier } => self.verify(&ticket, &identifier).await,
             Command::Lease { rejected, for_at_least } => self.lease(rejected, for_at_least).await,
+            Command::Doubt { token, older_than } => self.doubt(&token, older_than).await,
             Command::Read { by, with_refresh_token } => self.read(&by, with_refresh_token).await,
             Command::Renew => self.renew_now().await,
             Command::Nudge => {

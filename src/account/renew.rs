@@ -12,6 +12,7 @@ use crate::error::{Error, Origin, Result};
 use crate::oauth::token;
 use crate::oauth::token::{Refusal, Refused, Tokens};
 use crate::ports::{Millis, random};
+use crate::scrub::Scrub;
 use crate::secret::Secret;
 
 /// Backoff after the first failure; doubles with each further one.
@@ -108,10 +109,15 @@ impl Object {
         let Some(oauth2) = &target.connector.auth.oauth2 else {
             return Err(Error::internal(format!("{} has no OAuth tokens to renew", target.connector.name)));
         };
-        let scopes = granted(account, connection);
-        let request = token::refresh(oauth2, target.token_url()?, &self.client(&target)?, refresh, &scopes);
+        let (client, scopes) = (self.client(&target)?, granted(account, connection));
+        let request = token::refresh(oauth2, target.token_url()?, &client, refresh, &scopes);
+        let mut scrub = Scrub::of([refresh, &client.secret]);
+        // Some repeat what they know of the grant.
+        if let Some(tokens) = &account.tokens {
+            scrub.know(&self.open_sealed(account, "access", &tokens.access)?);
+        }
         Ok(match self.world.http.send(request).await {
-            Ok(response) => token::read(oauth2, &response),
+            Ok(response) => token::read(oauth2, &response, &scrub),
             Err(unanswered) => Err(unanswered.into()),
         })
     }

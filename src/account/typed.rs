@@ -13,6 +13,7 @@ use crate::digest;
 use crate::error::{Error, Problem, Result};
 use crate::oauth::jwt::{self, Assertion};
 use crate::oauth::token::{Refused, Tokens as NewTokens};
+use crate::scrub::Scrub;
 use crate::secret::Secret;
 use crate::target::Variables;
 use crate::template;
@@ -159,7 +160,8 @@ impl Object {
         };
         let scopes = connection.asked_scopes();
         let fields = |name: &str| value(&target, secrets, name);
-        let assertion = Assertion { jwt, fields: &fields, scopes: &scopes, now: self.now() };
+        let known = Scrub::of(secrets.values().chain(connection.opened.values()));
+        let assertion = Assertion { jwt, fields: &fields, secrets: &known, scopes: &scopes, now: self.now() };
         let world = &self.world;
         Ok(jwt::tokens(&assertion, exchange, connector.auth.oauth2.as_ref(), &*world.signer, &*world.http).await)
     }

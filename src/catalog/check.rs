@@ -78,6 +78,16 @@ pub fn connector(file: &ConnectorFile, folder: &str, problems: &mut Problems) {
             let names: Vec<_> = Code::ALL.iter().map(|(_, name, _)| *name).collect();
             problems.add(&format!("`{}` is not an error code; one of {}", rule.error, names.join(", ")));
         }
+        if let Some(header) = rule.header.as_ref().filter(|header| header.equals.is_some() == header.begins.is_some()) {
+            let name = &header.name;
+            problems.add(&format!("a rule's header `{name}` says `equals`, or `begins` (with \"\": it is there)"));
+        }
+        if rule.renew && (rule.status.is_empty() || rule.error == Code::ReauthorizationRequired.name()) {
+            problems.add("a rule with `renew` names its status, and an error other than REAUTHORIZATION_REQUIRED, which renews anyway");
+        }
+    }
+    for place in file.errors.help.iter().filter(|place| !place.starts_with("header:")) {
+        check_pointer(place, problems);
     }
     for place in &file.errors.retry_after {
         if place.header.is_empty() == place.at.is_empty() {

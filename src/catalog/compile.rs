@@ -386,6 +386,8 @@ fn compile_errors(file: &ErrorsFile, problems: &mut Problems) -> Errors {
         code: texts(&file.code),
         message: texts(&file.message),
         scopes: texts(&file.scopes),
+        scope_headers: file.scope_headers.as_ref().map_or(("", ""), |of| (text(&of.needed), text(&of.granted))),
+        help: texts(&file.help),
         rules: list(
             file.rules
                 .iter()
@@ -393,7 +395,11 @@ fn compile_errors(file: &ErrorsFile, problems: &mut Problems) -> Errors {
                     status: list(rule.status.clone()),
                     codes: texts(&rule.codes),
                     message_contains: text(&rule.message_contains.to_lowercase()),
-                    header: rule.header.as_ref().map_or(("", ""), |is| (text(&is.name), text(&is.equals))),
+                    header: rule.header.as_ref().map_or(("", ""), |is| {
+                        (text(&is.name), text(is.equals.as_deref().or(is.begins.as_deref()).unwrap_or_default()))
+                    }),
+                    header_begins: rule.header.as_ref().is_some_and(|is| is.equals.is_none()),
+                    renew: rule.renew,
                     error: text(&rule.error),
                     limit_type: text(&rule.limit_type),
                     wait: rule.wait_seconds,
@@ -799,5 +805,23 @@ quiet = { type = "boolean", modifier = true, description = "Whether nobody is to
         let schema: Value =
             serde_json::from_str(problems(CONNECTOR, &choice, &case).0.unwrap().tools[0].input_schema).unwrap();
         assert_eq!(schema["oneOf"][1]["required"], serde_json::json!(["due_at"]));
+    }
+
+    #[test]
+    fn rules_of_failures_that_cannot_hold_are_found() {
+        for (rule, wanted) in [
+            ("header = { name = \"x-a\" }\nerror = \"CONFLICT\"", "a rule's header `x-a` says `equals`, or `begins`"),
+            (
+                "header = { name = \"x-a\", equals = \"1\", begins = \"2\" }\nerror = \"CONFLICT\"",
+                "a rule's header `x-a` says `equals`, or `begins`",
+            ),
+            ("renew = true\nerror = \"RESOURCE_NOT_FOUND\"", "a rule with `renew` names its status"),
+            ("renew = true\nstatus = [401]\nerror = \"REAUTHORIZATION_REQUIRED\"", "which renews anyway"),
+        ] {
+            let (_, found) = problems(&format!("{CONNECTOR}[[errors.rules]]\n{rule}\n"), TOOL, CASE);
+            assert!(found.iter().any(|problem| problem.contains(wanted)), "{wanted}\nis not in {found:#?}");
+        }
+        let fine = "[[errors.rules]]\nstatus = [404]\nheader = { name = \"x-a\", begins = \"\" }\nrenew = true\nerror = \"RESOURCE_NOT_FOUND\"\n";
+        assert_eq!(problems(&format!("{CONNECTOR}{fine}"), TOOL, CASE).1, Vec::<String>::new());
     }
 }

@@ -244,6 +244,9 @@ pub struct ErrorsFile {
     pub message: Vec<String>,
     #[serde(default)]
     pub scopes: Vec<String>,
+    pub scope_headers: Option<ScopeHeaders>,
+    #[serde(default)]
+    pub help: Vec<String>,
     #[serde(default)]
     pub rules: Vec<RuleFile>,
     #[serde(default)]
@@ -267,6 +270,8 @@ pub struct RuleFile {
     #[serde(default)]
     pub message_contains: String,
     pub header: Option<HeaderIs>,
+    #[serde(default)]
+    pub renew: bool,
     pub error: String,
     #[serde(default)]
     pub limit_type: String,
@@ -277,7 +282,15 @@ pub struct RuleFile {
 #[serde(deny_unknown_fields)]
 pub struct HeaderIs {
     pub name: String,
-    pub equals: String,
+    pub equals: Option<String>,
+    pub begins: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScopeHeaders {
+    pub needed: String,
+    pub granted: String,
 }
 
 #[derive(Deserialize)]

@@ -380,6 +380,10 @@ pub struct Errors {
     pub message: List<&'static str>,
     /// JSON Pointers to the scope that was missing.
     pub scopes: List<&'static str>,
+    /// Headers that list the scopes one of which a request needs, and those the token has; empty names for none.
+    pub scope_headers: Pair,
+    /// JSON Pointers, or `header:<name>`, to the address where a person can mend a failure at the provider.
+    pub help: List<&'static str>,
     /// Rules, first match wins; what none matches is told by its status.
     pub rules: List<Rule>,
     /// Where the time to wait stands.
@@ -406,6 +410,10 @@ pub struct Rule {
     pub message_contains: &'static str,
     /// Header and the value it must have; an empty name for any.
     pub header: Pair,
+    /// Whether the header only has to begin so.
+    pub header_begins: bool,
+    /// Whether this may be said of a token that has ended: an older one is renewed once, and the request sent once more.
+    pub renew: bool,
     /// Name of the error code (docs/errors.md).
     pub error: &'static str,
     /// For limits: which one.

@@ -5,6 +5,7 @@ use super::{log, panicked, world};
 use crate::account::command::{Command, Reply};
 use crate::account::object::Object;
 use crate::error::{Error, Result as Outcome};
+use crate::ports::MAX_ANSWER_TO_OBJECT;
 use futures_util::FutureExt;
 use std::cell::{Cell, OnceCell};
 use std::panic::AssertUnwindSafe;
@@ -51,7 +52,7 @@ impl DurableObject for Account {
 impl Account {
     fn object(&self) -> Outcome<&Object> {
         if self.object.get().is_none() {
-            let object = Object::new(world(&self.env)?, Rc::new(Table::new(&self.state)));
+            let object = Object::new(world(&self.env, MAX_ANSWER_TO_OBJECT)?, Rc::new(Table::new(&self.state)));
             let _ = self.object.set(object);
         }
         self.object.get().ok_or_else(|| Error::internal("the account's object is not there"))

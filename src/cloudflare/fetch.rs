@@ -2,27 +2,30 @@
 
 use crate::code::Code;
 use crate::error::{Error, Result as Outcome};
-use crate::ports::{Body, Http, MAX_ANSWER, Request, Response, Unanswered};
+use crate::ports::{Body, Http, Request, Response, Unanswered};
 use ::http::{HeaderMap, HeaderName, HeaderValue};
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
-use futures_util::pin_mut;
-use js_sys::{Array, Uint8Array};
+use futures_util::{pin_mut, stream};
+use js_sys::{Array, Reflect, Uint8Array};
 use std::rc::Rc;
 use std::time::Duration;
-use web_sys::{AbortController, ReadableStream};
-use worker::{ByteStream, Delay, Env, Fetch, Headers, ResponseBody, ResponseBuilder};
+use wasm_bindgen::{JsCast as _, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{AbortController, ReadableStream, ReadableStreamDefaultReader};
+use worker::{Delay, Env, Fetch, Headers, ResponseBody, ResponseBuilder};
 
 /// Outbound requests: straight out, or through the optional service binding `EGRESS` (an egress proxy, a test).
 pub struct Fetcher {
     egress: Option<worker::Fetcher>,
+    most: usize,
 }
 
 impl Fetcher {
-    /// Over the bindings.
-    pub fn new(env: &Env) -> Self {
-        Self { egress: env.service("EGRESS").ok() }
+    /// Over the bindings; of an answer at most so many bytes are read.
+    pub fn new(env: &Env, most: usize) -> Self {
+        Self { egress: env.service("EGRESS").ok(), most }
     }
 
     async fn fetch(&self, request: Request) -> Result<worker::Response, Unanswered> {
@@ -56,7 +59,7 @@ impl Http for Fetcher {
         let timeout = Duration::from_millis(u64::from(request.timeout_ms.max(1)));
         let response = self.fetch(request).await?;
         let (status, headers) = (response.status_code(), from_headers(response.headers()));
-        let reading = read_body(response, MAX_ANSWER);
+        let reading = read_body(response, self.most);
         let delay = Delay::from(timeout);
         pin_mut!(reading);
         let bytes = match select(reading, delay).await {
@@ -98,21 +101,59 @@ impl Http for Fetcher {
 /// How long the beginning of an answer is waited for before it is handed on unseen.
 const PEEK: Duration = Duration::from_secs(5);
 
-/// The body, up to a limit. The stream is cancelled when it is dropped, and so is what was not read.
-async fn read_body(mut response: worker::Response, most: usize) -> Result<Vec<u8>, Unanswered> {
+/// A body being read. What was not read when it is dropped is not sent for any longer.
+struct Reading(Option<ReadableStreamDefaultReader>);
+
+impl Reading {
+    /// The next chunk; none at the end.
+    async fn next(&mut self) -> Result<Option<Uint8Array>, JsValue> {
+        let Some(reader) = &self.0 else { return Ok(None) };
+        let read = JsFuture::from(reader.read()).await;
+        if read.as_ref().map_or(Ok(true), |read| Reflect::get(read, &"done".into()).map(|done| done.is_truthy()))? {
+            self.0 = None;
+        }
+        match &self.0 {
+            Some(_) => Ok(Some(Reflect::get(&read?, &"value".into())?.dyn_into()?)),
+            None => read.map(|_| None),
+        }
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if let Some(reader) = self.0.take() {
+            drop(reader.cancel());
+        }
+    }
+}
+
+/// The whole body, up to a limit. Its chunks stay on the platform's side until their number is known, so that here it is
+/// held once and never moved: memory of WebAssembly that was needed for a moment is not given back.
+async fn read_body(response: worker::Response, most: usize) -> Result<Vec<u8>, Unanswered> {
+    let broken = |_| Unanswered::Unreachable;
     if matches!(response.status_code(), 101 | 204 | 205 | 304) {
         return Ok(Vec::new());
     }
-    let mut stream: ByteStream = match response.stream() {
-        Ok(stream) => stream,
-        Err(_) => return Ok(Vec::new()),
+    let stream = match response.into_parts().1 {
+        ResponseBody::Stream(stream) => stream,
+        ResponseBody::Body(bytes) => return Ok(bytes),
+        ResponseBody::Empty => return Ok(Vec::new()),
     };
-    let mut bytes = Vec::new();
-    while let Some(chunk) = stream.next().await {
-        bytes.extend(chunk.map_err(|_| Unanswered::Unreachable)?);
-        if bytes.len() > most {
+    let mut reading = Reading(Some(ReadableStreamDefaultReader::new(&stream).map_err(broken)?));
+    let (mut chunks, mut length) = (Vec::new(), 0);
+    while let Some(chunk) = reading.next().await.map_err(broken)? {
+        length += chunk.length() as usize;
+        if length > most {
             return Err(Unanswered::TooLarge);
         }
+        chunks.push(chunk);
+    }
+    let mut bytes = vec![0; length];
+    let mut rest = bytes.as_mut_slice();
+    for chunk in chunks {
+        let (here, behind) = rest.split_at_mut(chunk.length() as usize);
+        chunk.copy_to(here);
+        rest = behind;
     }
     Ok(bytes)
 }
@@ -126,7 +167,8 @@ fn outgoing(request: &Request, signal: &web_sys::AbortSignal) -> worker::Result<
     init.set_redirect(web_sys::RequestRedirect::Manual);
     init.set_signal(Some(signal));
     match &request.body {
-        Body::Empty => {}
+        // Only answers are made in pieces.
+        Body::Empty | Body::Pieces(_) => {}
         Body::Bytes(bytes) => init.set_body(&Uint8Array::from(bytes.as_slice())),
         Body::Stream(stream) => {
             if let Some(stream) = stream.downcast_ref::<ReadableStream>() {
@@ -223,6 +265,7 @@ pub fn to_worker(response: Response) -> worker::Result<worker::Response> {
     match response.body {
         Body::Empty => Ok(builder.empty()),
         Body::Bytes(bytes) => Ok(builder.fixed(bytes)),
+        Body::Pieces(pieces) => builder.from_stream(stream::iter(pieces.map(Ok::<_, worker::Error>))),
         Body::Stream(stream) => {
             let Ok(upstream) = stream.downcast::<worker::Response>() else { return Ok(builder.empty()) };
             let body = Rc::try_unwrap(upstream).map_or(ResponseBody::Empty, |upstream| upstream.into_parts().1);

@@ -17,7 +17,7 @@ use crate::digest;
 use crate::error::{Error, Result as Outcome};
 use crate::http::{self, respond_with_error};
 use crate::keys::Keys;
-use crate::ports::{self, Body, Request, Response, random};
+use crate::ports::{self, Body, MAX_ANSWER, Request, Response, random};
 use background::WaitUntil;
 use fetch::Fetcher;
 use futures_util::FutureExt;
@@ -103,7 +103,7 @@ fn bound(env: &Env) -> Outcome<Rc<Bound>> {
         return Ok(bound);
     }
     let bound = Rc::new(Bound {
-        world: world(env)?,
+        world: world(env, MAX_ANSWER)?,
         accounts: Rc::new(AccountObjects::new(env)?),
         limiters: Rc::new(LimiterObjects::new(env)?),
         settings: settings::settings(env)?,
@@ -164,13 +164,13 @@ fn keys(env: &Env) -> Outcome<Rc<Keys>> {
     })
 }
 
-/// What an account's object needs; the Worker has the same.
-fn world(env: &Env) -> Outcome<World> {
+/// What an account's object needs; the Worker has the same, and reads longer answers.
+fn world(env: &Env, longest_answer: usize) -> Outcome<World> {
     Ok(World {
         clock: Rc::new(SystemClock),
         random: Rc::new(SystemRandom),
         signer: Rc::new(WebCrypto),
-        http: Rc::new(Fetcher::new(env)),
+        http: Rc::new(Fetcher::new(env, longest_answer)),
         config: Rc::new(Kv::new(env, "CONFIG")?),
         snapshots: Rc::new(Kv::new(env, "ACCOUNTS")?),
         keys: keys(env)?,

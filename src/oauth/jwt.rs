@@ -5,6 +5,7 @@ use crate::catalog::model::{Jwt, OAuth2};
 use crate::digest;
 use crate::json;
 use crate::ports::{Body, Http, Millis, Request, Response, Signer};
+use crate::scrub::Scrub;
 use crate::secret::Secret;
 use crate::template;
 use pkcs1::der::Encode as _;
@@ -16,6 +17,8 @@ pub struct Assertion<'a> {
     pub jwt: &'a Jwt,
     /// Fields by name, public and secret.
     pub fields: &'a dyn Fn(&str) -> Option<String>,
+    /// The secret ones among them.
+    pub secrets: &'a Scrub,
     /// Scopes to ask for.
     pub scopes: &'a [String],
     /// Now.
@@ -42,7 +45,9 @@ pub async fn tokens(
         });
     };
     let answer = http.send(request(url, &jwt)).await?;
-    read(oauth2, &answer).map(|tokens| Tokens { refresh: None, ..tokens })
+    let mut scrub = assertion.secrets.clone();
+    scrub.know(&jwt);
+    read(oauth2, &answer, &scrub).map(|tokens| Tokens { refresh: None, ..tokens })
 }
 
 /// The exchange (RFC 7523 section 2.1).
@@ -56,9 +61,9 @@ fn request(url: String, jwt: &Secret) -> Request {
     request
 }
 
-fn read(oauth2: Option<&OAuth2>, answer: &Response) -> Result<Tokens, Refused> {
+fn read(oauth2: Option<&OAuth2>, answer: &Response, scrub: &Scrub) -> Result<Tokens, Refused> {
     match oauth2 {
-        Some(oauth2) => token::read(oauth2, answer),
+        Some(oauth2) => token::read(oauth2, answer, scrub),
         None => Err(refused("the connector exchanges a JWT and has no [auth.oauth2] that says how answers look")),
     }
 }

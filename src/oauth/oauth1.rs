@@ -4,6 +4,7 @@ use super::Client;
 use super::token::{TIMEOUT_MS, UNRESERVED};
 use crate::digest;
 use crate::ports::{Random, Request, Response, random};
+use crate::scrub::Scrub;
 use crate::secret::Secret;
 use percent_encoding::utf8_percent_encode;
 use url::Url;
@@ -74,8 +75,9 @@ fn authorization(method: &str, url: &str, client: &Client, signed: &Signed<'_>, 
     format!("OAuth {}", own.join(", "))
 }
 
-/// Reads a form-encoded answer with a token (sections 2.1 and 2.3), or the provider's words.
-pub fn read(answer: &Response) -> Result<Pair, String> {
+/// Reads a form-encoded answer with a token (sections 2.1 and 2.3), or the provider's words without the secrets of the
+/// request, which they may repeat.
+pub fn read(answer: &Response, scrub: &Scrub) -> Result<Pair, String> {
     let bytes = answer.body.bytes();
     let field = |wanted: &str| {
         let mut pairs = form_urlencoded::parse(bytes);
@@ -84,7 +86,8 @@ pub fn read(answer: &Response) -> Result<Pair, String> {
     match (answer.status, field("oauth_token"), field("oauth_token_secret")) {
         (200..=299, Some(token), Some(secret)) => Ok(Pair { token: Secret::new(token), secret: Secret::new(secret) }),
         (status, ..) => {
-            let words: String = String::from_utf8_lossy(bytes).chars().filter(|c| !c.is_control()).take(200).collect();
+            let words = scrub.beginning(&String::from_utf8_lossy(bytes), 200);
+            let words: String = words.chars().filter(|c| !c.is_control()).collect();
             Err(format!("{status} {words}").trim_end().to_owned())
         }
     }
@@ -115,9 +118,15 @@ mod tests {
 
     #[test]
     fn an_answer_is_a_token_or_words() {
-        let answer = |status, body: &str| read(&Response::new(status, "text/plain", body));
+        let answer = |status, body: &str| read(&Response::new(status, "text/plain", body), &Scrub::default());
         assert_eq!(answer(200, "oauth_token=t&oauth_token_secret=s&x=y").ok().unwrap().token.reveal(), "t");
         assert_eq!(answer(401, "invalid key").err().unwrap(), "401 invalid key");
         assert!(answer(200, "<html>").is_err());
+        let secret = Secret::new("temporary-secret-0123456789");
+        for before in 0..220 {
+            let said = Response::new(401, "text/plain", format!("{}{}", "x".repeat(before), secret.reveal()));
+            let words = read(&said, &Scrub::of([&secret])).err().unwrap();
+            assert!(!words.contains("temp"), "{words}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use crate::catalog::model::{ClientAuth, Meaning, OAuth2};
 use crate::digest;
 use crate::json;
 use crate::ports::{Body, Request, Response, Unanswered};
+use crate::scrub::Scrub;
 use crate::secret::Secret;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
@@ -66,7 +67,7 @@ pub struct Refused {
     pub status: Option<u16>,
     /// The provider's code.
     pub code: Option<String>,
-    /// The provider's words; never the whole body, which may hold a token.
+    /// The provider's words, without the secrets it was sent; never the whole body, which may hold a token.
     pub description: Option<String>,
     /// Seconds to wait.
     pub retry_after: Option<u64>,
@@ -149,8 +150,8 @@ pub fn authenticate(auth: ClientAuth, client: &Client, request: &mut Request, fo
     }
 }
 
-/// Reads the answer of a token endpoint.
-pub fn read(oauth2: &OAuth2, response: &Response) -> Result<Tokens, Refused> {
+/// Reads the answer of a token endpoint. `scrub` has the secrets of the request, which a refusal may repeat.
+pub fn read(oauth2: &OAuth2, response: &Response, scrub: &Scrub) -> Result<Tokens, Refused> {
     let refused = |refusal| Refused {
         refusal,
         status: Some(response.status),
@@ -164,7 +165,9 @@ pub fn read(oauth2: &OAuth2, response: &Response) -> Result<Tokens, Refused> {
         let meant = meaning(oauth2, code, said.1.as_deref()).map(refusal_of);
         let meant = meant.unwrap_or_else(|| refusal(code, response.status));
         let refusal = passing(response.status).unwrap_or(meant);
-        return Err(Refused { code: Some(code.clone()), description: said.1, ..refused(refusal) });
+        // Cut after the secrets are out: half of one is not recognized.
+        let description = said.1.map(|words| scrub.beginning(&words, 300));
+        return Err(Refused { code: Some(scrub.beginning(code, 100)), description, ..refused(refusal) });
     }
     if let Some(passing) = passing(response.status) {
         return Err(refused(passing));
@@ -206,6 +209,7 @@ fn seconds(number: f64) -> u64 {
 /// JSON, or the form that RFC 6749's drafts had and some providers still send.
 fn parse(response: &Response) -> Option<Value> {
     let bytes = response.body.bytes();
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if let Ok(value @ Value::Object(_)) = serde_json::from_slice(bytes) {
         return Some(value);
     }
@@ -226,7 +230,7 @@ fn said(body: &Value, status: u16) -> (Option<String>, Option<String>) {
         body,
         &["/error_description", "/error/message", "/message", "/reason", "/err", "/errors/0/message"],
     );
-    (code, words.map(|text| text.chars().take(300).collect()))
+    (code, words)
 }
 
 fn scopes(value: &Value) -> Option<Vec<String>> {
@@ -328,7 +332,7 @@ mod tests {
     }
 
     fn answer(status: u16, body: &str) -> Result<Tokens, Refused> {
-        read(&oauth2(ClientAuth::ClientBasic), &Response::new(status, "text/plain", body))
+        read(&oauth2(ClientAuth::ClientBasic), &Response::new(status, "text/plain", body), &Scrub::default())
     }
 
     #[test]
@@ -338,6 +342,7 @@ mod tests {
         assert_eq!((tokens.access.reveal(), tokens.expires_in), ("a", Some(3600)));
         assert_eq!(tokens.scopes.unwrap(), ["x", "y", "z"]);
         assert_eq!(tokens.variables, [("team", "T".to_owned())]);
+        assert_eq!(answer(200, "\u{feff}{\"access_token\":\"a\"}").unwrap().access.reveal(), "a");
         assert_eq!(answer(200, "access_token=a&scope=").unwrap().access.reveal(), "a");
         assert_eq!(answer(200, r#"{"ok":true,"authed_user":{"access_token":"u"}}"#).unwrap().access.reveal(), "u");
         for (said, seconds) in [
@@ -383,6 +388,22 @@ mod tests {
             (400, r#"{"error":"invalid_grant","error_description":"AADSTS900: …"}"#, Refusal::AdminConsent),
         ] {
             assert_eq!(answer(status, body).unwrap_err().refusal, wanted, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_does_not_repeat_what_was_sent() {
+        let (token, secret) = (Secret::new("rt_0123456789abcdef"), Secret::new("client-secret-0123456789"));
+        let scrub = Scrub::of([&token, &secret]);
+        for before in 0..320 {
+            let said =
+                format!("{}{} {}", "x".repeat(before), token.reveal(), digest::base64(secret.reveal().as_bytes()));
+            let body = Value::from_iter([("error", said.clone()), ("error_description", said)]).to_string();
+            let answer = Response::new(400, "application/json", body);
+            let refused = read(&oauth2(ClientAuth::ClientBasic), &answer, &scrub).unwrap_err();
+            let shown = format!("{:?} {:?}", refused.code, refused.description);
+            assert!(!shown.contains("rt_0") && !shown.contains("Y2xpZW50"), "{shown}");
+            assert!(shown.len() < 450, "{shown}");
         }
     }
 

@@ -2,24 +2,29 @@
 
 use super::input;
 use super::pick;
+use super::reading::Reading;
 use super::request::{self, Values};
 use super::response::{self, Outcome};
 use crate::access::{self, Used};
 use crate::app::{App, Leased};
-use crate::catalog::Tool;
 use crate::catalog::model::{Call, Step};
+use crate::catalog::{Connector, Tool};
 use crate::code::Code;
 use crate::digest;
 use crate::error::{Error, Origin, Result};
 use crate::json;
 use crate::limit::gate;
-use crate::ports::{Request, Response};
+use crate::ports::{Request, Response, Unanswered};
+use crate::scrub::{self, Scrub};
 use crate::secret::Secret;
 use crate::target::{Target, Variables};
+use crate::template;
 use serde_json::{Map, Value, json};
 use std::rc::Rc;
+use url::Url;
 
 /// One call of a tool on one account.
+#[derive(Clone, Copy)]
 pub struct Execution<'a> {
     /// The tool.
     pub tool: &'static Tool,
@@ -108,110 +113,232 @@ struct Running<'a> {
     leased: Rc<Leased>,
 }
 
+/// An answer, its body read once.
+struct Answered {
+    response: Response,
+    body: Reading,
+    /// The failure that it is.
+    failure: Option<Error>,
+    /// It answers a request without the credential, and says nothing about that.
+    bare: bool,
+}
+
+/// What steps before have learnt, and what `{uuid}` is.
+struct Known {
+    saved: Map<String, Value>,
+    fresh: String,
+}
+
 impl Running<'_> {
     async fn run(mut self) -> Result<Outcome> {
-        let tool = self.execution.tool;
-        let mut saved = Map::new();
-        let fresh = fresh(self.app);
+        let Execution { tool, used, input } = self.execution;
+        let mut known = Known { saved: Map::new(), fresh: fresh(self.app) };
         for step in tool.before.iter() {
-            if !runs(step, self.execution.input) {
+            if !runs(step, input) {
                 continue;
             }
-            let (response, bare) = match self.send(Some(&step.call), &saved, &fresh).await {
+            let answered = match self.ask(step, &known).await {
                 Err(_) if step.optional => continue,
                 answered => answered?,
             };
-            let body = response::body(&response);
-            if let Some(error) = response::failure(self.execution.used.connector, &response, &body, self.app.now()) {
-                if step.optional {
-                    continue;
-                }
-                let error = if bare { without_credential(error) } else { error };
-                return Err(masked(response::with_scopes(error, tool), &self.leased));
-            }
             let learnt_from = match &step.pick {
-                Some(choice) => pick::pick(choice, &body, self.execution.input)?,
-                None => Some(&body),
+                Some(choice) => pick::pick(choice, answered.body.value(), input)?,
+                None => Some(answered.body.value()),
             };
             for (name, at) in step.save.iter() {
                 let found = match at.strip_prefix("header:") {
-                    Some(header) => response.header(header).map(|text| json!(text)),
+                    Some(header) => answered.response.header(header).map(|text| json!(text)),
                     None => learnt_from.and_then(|value| learnt(value, at)),
                 };
-                saved.extend(found.map(|value| ((*name).to_owned(), value)));
+                known.saved.extend(found.map(|value| ((*name).to_owned(), value)));
             }
         }
-        let (response, bare) = self.send(None, &saved, &fresh).await?;
-        let connector = self.execution.used.connector;
-        response::read(connector, tool, self.execution.input, &response, self.app.now())
-            .map_err(|error| masked(if bare { without_credential(error) } else { error }, &self.leased))
+        let Answered { response, body, failure, bare } = self.send(None, &known).await?;
+        if let Some(error) = failure {
+            return Err(refused(error, bare, tool));
+        }
+        let repeats = self.is_repeated_in(&response);
+        let outcome = response::read(used.connector, tool, input, response, body, &|| self.scrub())?;
+        Ok(if repeats { clean(outcome, &self.scrub()) } else { outcome })
+    }
+
+    /// Makes the request of a step before. Its answer is no failure, and can be read if something is to be learnt from it.
+    async fn ask(&mut self, step: &'static Step, known: &Known) -> Result<Answered> {
+        let mut answered = self.send(Some(step), known).await?;
+        if let Some(error) = answered.failure.take() {
+            return Err(refused(error, answered.bare, self.execution.tool));
+        }
+        if answered.body.is_unreadable() && learns_from_body(step) {
+            let Answered { response, body, .. } = &answered;
+            return Err(response::unreadable(self.execution.used.connector, response, body, &self.scrub()));
+        }
+        Ok(answered)
     }
 
     /// Sends one request. When the provider says the token is dead, it is renewed once and the request sent once more:
-    /// a request that was refused for its token has done nothing. With the answer comes whether it is one to a request
-    /// without the credential, which says nothing about that.
-    async fn send(
-        &mut self,
-        step: Option<&'static Call>,
-        saved: &Map<String, Value>,
-        fresh: &str,
-    ) -> Result<(Response, bool)> {
-        let (response, bare) = self.send_once(step, saved, fresh).await?;
-        if bare {
-            return Ok((response, bare));
-        }
-        let connector = self.execution.used.connector;
-        let failure = response::failure(connector, &response, &response::body(&response), self.app.now());
-        let Some(dead) = failure.filter(|error| error.code == Code::ReauthorizationRequired) else {
-            return Ok((response, bare));
-        };
-        let rejected = self.leased.token.fingerprint();
-        match access::lease(self.app, self.execution.used, Some(rejected)).await {
-            Ok(leased) => self.leased = leased,
-            // What the provider said is kept beside what it means for the account.
-            Err(error) if error.code == Code::ReauthorizationRequired => {
-                let details = *error.details;
-                return Err(masked(dead, &self.leased).with(|dead| {
-                    dead.status_reason = details.status_reason;
-                    dead.reauthorize_url = details.reauthorize_url;
-                }));
+    /// a request that was refused for its token has done nothing. The same where a provider calls things missing or
+    /// forbidden to a token that has ended, if the token is not new.
+    async fn send(&mut self, step: Option<&'static Step>, known: &Known) -> Result<Answered> {
+        let answered = self.send_once(step, known).await?;
+        let Some(failure) = answered.failure.as_ref().filter(|_| !answered.bare) else { return Ok(answered) };
+        let used = self.execution.used;
+        let rejected = || self.leased.token.fingerprint();
+        if failure.code == Code::ReauthorizationRequired {
+            match access::lease(self.app, used, Some(rejected())).await {
+                Ok(leased) => self.leased = leased,
+                // What the provider said is kept beside what it means for the account.
+                Err(error) if error.code == Code::ReauthorizationRequired => {
+                    let details = *error.details;
+                    return Err(failure.clone().with(|dead| {
+                        dead.status_reason = details.status_reason;
+                        dead.reauthorize_url = details.reauthorize_url;
+                    }));
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
+        } else if response::doubts_token(used.connector, &answered.response, &answered.body) {
+            match access::doubt(self.app, used, &self.leased).await {
+                Some(leased) => self.leased = leased,
+                None => return Ok(answered),
+            }
+        } else {
+            return Ok(answered);
         }
-        self.send_once(step, saved, fresh).await
+        self.one_more().await?;
+        self.send_once(step, known).await
     }
 
-    async fn send_once(
-        &self,
-        step: Option<&'static Call>,
-        saved: &Map<String, Value>,
-        fresh: &str,
-    ) -> Result<(Response, bool)> {
-        let Execution { tool, used, input } = &self.execution;
-        let variables = &self.leased.snapshot.variables;
-        let target = Target { connector: used.connector, connection: &used.known.connection, variables };
-        let values = Values { input, saved, fresh, target };
-        let mut request: Request = match step {
-            Some(call) => request::build_step(call, tool, &values)?,
-            None => request::build(tool, &values)?,
-        };
-        let call = step.unwrap_or(&tool.call);
-        if call.credential {
-            request::authorize(&mut request, &target, &self.leased.token)?;
-        }
+    async fn send_once(&self, step: Option<&'static Step>, known: &Known) -> Result<Answered> {
+        let Execution { tool, used, .. } = self.execution;
+        let call = step.map_or(&tool.call, |step| &step.call);
+        let wants_json = step.map_or_else(|| response::wants_json(tool), learns_from_body);
+        let (response, bare) = self.fetch(step, call, known).await?;
+        let body = response::reading(used.connector, wants_json, &response);
+        let failure = response::failure(used.connector, &response, &body, &|| self.scrub(), self.app.now());
+        Ok(Answered { response, body, failure, bare })
+    }
+
+    /// The answer to a request, after one redirect where that is safe. With it comes whether it answers one without the
+    /// credential.
+    async fn fetch(&self, step: Option<&'static Step>, call: &'static Call, known: &Known) -> Result<(Response, bool)> {
+        let used = self.execution.used;
+        let target = self.target();
+        let request = self.build(step, known)?;
         let (url, timeout_ms) = (request.url.clone(), request.timeout_ms);
         let unanswered = |unanswered| response::unanswered(used.connector, unanswered, timeout_ms);
-        let answer = self.app.http.send(request).await.map_err(unanswered)?;
-        match redirect(&url, &answer).filter(|_| call.follow) {
+        let mut answer = self.app.http.send(request).await;
+        if matches!(answer, Err(Unanswered::Unreachable)) && matches!(call.method, "GET" | "HEAD") {
+            // A connection that broke; reading twice changes nothing.
+            self.one_more().await?;
+            answer = self.app.http.send(self.build(step, known)?).await;
+        }
+        let answer = answer.map_err(unanswered)?;
+        let Some(next) = redirect(&url, &answer) else { return Ok((answer, !call.credential)) };
+        if call.follow {
             // What a provider redirects a download to carries its own signature; the credential stays here.
-            Some(next) => {
-                let url = target.file_url(&next).map_err(|error| redirected(used, &error))?.into();
-                let request = Request { method: "GET".into(), url, timeout_ms, ..Request::default() };
-                Ok((self.app.http.send(request).await.map_err(unanswered)?, true))
+            let url = target.file_url(&next).map_err(|error| redirected(used, &error))?.into();
+            let request = Request { method: "GET".into(), url, timeout_ms, ..Request::default() };
+            return Ok((self.app.http.send(request).await.map_err(unanswered)?, true));
+        }
+        match moved(&target, call.method, answer.status, &url, &next) {
+            Some(place) => {
+                self.one_more().await?;
+                let mut request = self.build(step, known)?;
+                request.url = place;
+                Ok((self.app.http.send(request).await.map_err(unanswered)?, !call.credential))
             }
             None => Ok((answer, !call.credential)),
         }
     }
+
+    fn target(&self) -> Target<'_> {
+        let used = self.execution.used;
+        let variables = &self.leased.snapshot.variables;
+        Target { connector: used.connector, connection: &used.known.connection, variables }
+    }
+
+    fn build(&self, step: Option<&'static Step>, known: &Known) -> Result<Request> {
+        let Execution { tool, input, .. } = self.execution;
+        let target = self.target();
+        let values = Values { input, saved: &known.saved, fresh: &known.fresh, target };
+        let call = step.map_or(&tool.call, |step| &step.call);
+        let built = match step {
+            Some(step) => request::build_step(&step.call, tool, &values),
+            None => request::build(tool, &values),
+        };
+        let mut request = built.map_err(|error| named_by_provider(error, call, known, target.connector))?;
+        if call.credential {
+            request::authorize(&mut request, &target, &self.leased.token)?;
+        }
+        Ok(request)
+    }
+
+    /// A permit for a request that was not foreseen.
+    async fn one_more(&self) -> Result<()> {
+        let Execution { tool, used, input } = self.execution;
+        let variables = Some(&self.leased.snapshot.variables);
+        access::enter(self.app, &gate::Call { variables, ..used.gate(Some(tool), Some(input)) }).await
+    }
+
+    /// The secrets that a request of this call is built from.
+    fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        std::iter::once(&self.leased.token).chain(self.execution.used.known.connection.opened.values())
+    }
+
+    fn scrub(&self) -> Scrub {
+        Scrub::of(self.secrets())
+    }
+
+    fn is_repeated_in(&self, response: &Response) -> bool {
+        let mut places = response.headers.values().map(::http::HeaderValue::as_bytes).chain([response.body.bytes()]);
+        places.any(|bytes| scrub::stands_in(bytes, self.secrets()))
+    }
+}
+
+/// Whether a step needs to read what is answered.
+fn learns_from_body(step: &Step) -> bool {
+    step.save.iter().any(|(_, at)| !at.starts_with("header:"))
+}
+
+/// An answer in which the provider repeats the credential, without it.
+fn clean(mut outcome: Outcome, scrub: &Scrub) -> Outcome {
+    scrub.value(&mut outcome.data);
+    outcome.next_cursor = outcome.next_cursor.map(|cursor| scrub.text(&cursor));
+    if let Some(content) = outcome.content.take() {
+        let content = scrub.text(&String::from_utf8_lossy(&content)).into_bytes();
+        outcome.data["size_bytes"] = json!(content.len());
+        outcome.content = Some(content);
+    }
+    outcome
+}
+
+fn refused(error: Error, bare: bool, tool: &Tool) -> Error {
+    response::with_scopes(if bare { without_credential(error) } else { error }, tool)
+}
+
+/// An address that a step before was given is the provider's doing, and nothing the caller may or may not do.
+fn named_by_provider(error: Error, call: &Call, known: &Known, connector: &Connector) -> Error {
+    let by_provider = match template::pieces(call.url).first() {
+        Some(template::Piece::Hole(names)) => names.split('|').any(|name| known.saved.contains_key(name)),
+        _ => false,
+    };
+    if !by_provider || !matches!(error.code, Code::PermissionDenied | Code::InvalidRequest) {
+        return error;
+    }
+    let message = format!("{} names an address to go on with, and {}", connector.name, error.message);
+    Error::new(Code::ProviderError, message).of(connector.id).with(|details| details.retryable = Some(false))
+}
+
+/// Where a resource has moved to, if the same request may be sent there, with the credential: to the same origin, and with
+/// its method and body kept (RFC 9110 section 15.4: a 301 or 302 keeps those of GET and HEAD alone).
+fn moved(target: &Target<'_>, method: &str, status: u16, from: &str, to: &str) -> Option<String> {
+    let keeps = match status {
+        301 | 302 => matches!(method, "GET" | "HEAD"),
+        307 | 308 => true,
+        _ => false,
+    };
+    let place = target.url(to).ok().filter(|_| keeps)?;
+    (Url::parse(from).ok()?.origin() == place.origin()).then(|| place.into())
 }
 
 /// Whether a step is needed with this input.
@@ -247,20 +374,7 @@ fn without_credential(mut error: Error) -> Error {
 fn redirect(url: &str, answer: &Response) -> Option<String> {
     let redirects = matches!(answer.status, 301 | 302 | 303 | 307 | 308);
     let location = answer.header("location").filter(|_| redirects)?;
-    Some(url::Url::parse(url).ok()?.join(location).ok()?.into())
-}
-
-/// A provider that repeats the token in its failure does not get it shown.
-fn masked(error: Error, leased: &Leased) -> Error {
-    let token = leased.token.reveal();
-    if token.len() < 8 {
-        return error;
-    }
-    let text = serde_json::to_string(&error).unwrap_or_default();
-    if !text.contains(token) {
-        return error;
-    }
-    serde_json::from_str(&text.replace(token, "***")).unwrap_or(error)
+    Some(Url::parse(url).ok()?.join(location).ok()?.into())
 }
 
 fn fresh(app: &App) -> String {

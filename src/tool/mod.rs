@@ -11,6 +11,7 @@ pub mod mime;
 pub mod multipart;
 pub mod page;
 mod pick;
+pub mod reading;
 pub mod request;
 pub mod response;
 pub mod together;

@@ -150,10 +150,10 @@ async fn check(connector: &str, case: Case) -> Vec<String> {
     match outcome {
         Ok(outcome) => {
             if let Some(error) = &case.error {
-                problems.push(format!("expected the error {error:?}, got {}", outcome.data));
+                problems.push(format!("expected the error {error:?}, got {}", outcome.value()));
             }
-            if let Some(result) = case.result.filter(|result| !same(result, &outcome.data)) {
-                problems.push(format!("result is {}\n    expected {result}", outcome.data));
+            if let Some(result) = case.result.filter(|result| !same(result, &outcome.value())) {
+                problems.push(format!("result is {}\n    expected {result}", outcome.value()));
             }
             if case.next_cursor != outcome.next_cursor
                 && (case.next_cursor.is_some() || case.error.is_none() && case.answer.is_some())

@@ -166,6 +166,15 @@ test("the scan finds a secret in every spelling, and lets it be where it belongs
   assert.throws(() => places.assertClean(), /5 secrets in clear/);
 });
 
+test("the scan finds half a secret, too", () => {
+  const secret = learn("planted", "half-a-secret-" + "0123456789abcdefghijklmnop");
+  const places = new Places();
+  places.add("cut", `it ends with ${secret.slice(0, 24)}`);
+  places.add("less than half", `it ends with ${secret.slice(0, 18)}`);
+  assert.deepEqual(places.findings().map(({ where }) => where), ["cut"]);
+  assert.ok(!places.findings()[0].near.includes(secret.slice(0, 24)));
+});
+
 test("two browsers share no cookie, and none is sent where it does not belong", async () => {
   const peer = peers.strict;
   const cookies = ["plain=1; Path=/", "narrow=1; Path=/only", "secure=1; Secure", "__Host-x=1; Secure; Path=/", "gone=1; Max-Age=0"];

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 
-import { hang, reply, startScripted } from "./peers/scripted.mjs";
+import { hang, repeat, reply, startScripted } from "./peers/scripted.mjs";
 import { pageSays, refused } from "./support/expect.mjs";
 import { openWorld } from "./support/world.mjs";
 
@@ -127,4 +127,16 @@ test("after a failure the same link connects", async () => {
   peer.unscript();
   pageSays(await browser.submit(await browser.open(link)), 200);
   assert.equal((await api.details(named)).json.connected_account.status, "ACTIVE");
+});
+
+test("a page shows nothing of what the provider repeats: code, verifier, secret or token", async () => {
+  for (const before of [0, 250, 290]) {
+    peer.script("POST /token", repeat(400, before));
+    await failed(await connect(), "authorization_failed");
+  }
+  peer.script("GET /api/user", { always: repeat(401) });
+  await failed(await connect(), "identity_lookup_failed");
+  peer.callback = ({ code, state }) => ({ code, state, error: "server_error", error_description: `no good: ${code} ${peer.client.client_secret}` });
+  const { page } = await connect();
+  assert.ok(page.status >= 400);
 });

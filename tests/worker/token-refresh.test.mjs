@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 
-import { hang, reply, reset, startScripted } from "./peers/scripted.mjs";
+import { hang, repeat, reply, reset, startScripted } from "./peers/scripted.mjs";
 import { answered, refused } from "./support/expect.mjs";
 import { openWorld } from "./support/world.mjs";
 
@@ -180,4 +180,23 @@ test("a token is renewed ahead of its expiry without making the call wait", asyn
     await new Promise((done) => setTimeout(done, 20));
   }
   assert.equal(tokenRequests(), 1);
+});
+
+test("a token endpoint that repeats all it was sent gives nothing of it away, to callers or in what is stored", async () => {
+  for (const [error, code] of [["invalid_request", "CONNECTION_MISCONFIGURED"], ["temporarily_unavailable", "PROVIDER_UNAVAILABLE"], ["invalid_grant", "REAUTHORIZATION_REQUIRED"]]) {
+    for (const before of [0, 250, 290]) {
+      account = await world.connected(connection, `${error}-${before}`);
+      await expired(repeat(400, before, error), repeat(400, before, error));
+      refused(await whoami(), code);
+      const { refresh } = answered(await api.details({ id: account.id })).connected_account;
+      assert.ok(refresh.last_error.message.length < 600, refresh.last_error.message);
+      await world.clock(0);
+    }
+  }
+});
+
+test("an answer of the token endpoint without an end fills no memory and ends no account", async () => {
+  await expired(reply(200, { access_token: "x".repeat(3 << 20) }));
+  refused(await whoami(), "PROVIDER_UNAVAILABLE", { retryable: true });
+  await staysActive();
 });

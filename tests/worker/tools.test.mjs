@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 
-import { reply, startScripted } from "./peers/scripted.mjs";
+import { repeat, reply, startScripted } from "./peers/scripted.mjs";
 import { answered, refused } from "./support/expect.mjs";
 import { openWorld } from "./support/world.mjs";
 
@@ -142,6 +142,51 @@ test("a call with a key goes on when its client has gone away", async () => {
   while (again.status === 409 && again.json.error.details.retryable);
   assert.equal(answered(again) && again.headers.get("idempotent-replayed"), "true");
   assert.equal(peer.calls().length, 1);
+});
+
+test("a success that cannot be read is none: a write is not sent again under its key, a read may be", async () => {
+  const page = "<html><h1>Your instance is hibernating</h1></html>";
+  const headers = { "idempotency-key": "key-page" };
+  for (const body of [page, '{"id": 1, "na']) {
+    peer.script("POST /api/repos/jo/hello/issues", reply(200, body, { "content-type": "text/html" }));
+    const details = refused(await issue(undefined, { headers: { "idempotency-key": `key-${body.length}` } }), "PROVIDER_ERROR", { retryable: false });
+    assert.equal(details.providerResponse, body);
+  }
+  peer.forget();
+  peer.script("POST /api/repos/jo/hello/issues", reply(200, page));
+  refused(await issue(undefined, { headers }), "PROVIDER_ERROR");
+  const again = await issue(undefined, { headers });
+  refused(again, "PROVIDER_ERROR");
+  assert.equal(again.headers.get("idempotent-replayed"), "true");
+  assert.equal(peer.calls().length, 1);
+  peer.script("GET /api/repos/jo/hello/issues", reply(200, page), reply(200, "\ufeff[]"));
+  const list = { tool_name: "github_issues_list", ...named, params: { owner: "jo", repo: "hello" } };
+  refused(await api.execute(list), "PROVIDER_ERROR", { retryable: true });
+  assert.deepEqual(answered(await api.execute(list)).data, { items: [] });
+});
+
+test("an answer that is too long to keep is answered once, and its call is not sent again", async () => {
+  const headers = { "idempotency-key": "key-long" };
+  peer.script("POST /api/repos/jo/hello/issues", reply(201, { number: 1, body: "x".repeat(1_100_000) }));
+  assert.equal(answered(await issue(undefined, { headers })).data.body.length, 1_100_000);
+  const again = await issue(undefined, { headers });
+  refused(again, "CONFLICT", { retryable: false });
+  assert.match(again.text, /too long/);
+  assert.equal(peer.calls().length, 1);
+});
+
+test("nothing of what a provider repeats is shown, wherever it cuts through it", async () => {
+  const said = [];
+  for (const status of [200, 400, 403, 500]) {
+    for (const before of [0, 400, 450, 480, 3900, 3960]) {
+      peer.script("POST /api/repos/jo/hello/issues", repeat(status, before));
+      const answer = await issue();
+      said.push(answer.text);
+      if (status !== 200) refused(answer, { 400: "PROVIDER_INVALID_REQUEST", 403: "PROVIDER_PERMISSION_DENIED", 500: "PROVIDER_ERROR" }[status]);
+    }
+  }
+  // That no secret is in it is what the scan at the end of this file finds out; here, that there was something to find.
+  assert.ok(said.filter((text) => text.includes("***")).length > said.length / 2, "most answers repeated the credential");
 });
 
 test("a write that failed in the provider is not sent twice", async () => {

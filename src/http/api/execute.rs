@@ -3,6 +3,7 @@
 use super::providers::no_tool;
 use crate::access::{self, Named, Used};
 use crate::account::command::{Command, Reply};
+use crate::account::idempotency::LONGEST;
 use crate::app::App;
 use crate::caller::Scope;
 use crate::catalog::model::Effect;
@@ -11,8 +12,9 @@ use crate::code::Code;
 use crate::digest;
 use crate::error::{Error, Origin, Result};
 use crate::http::{Call, Who, json_response};
-use crate::ports::{Response, text};
+use crate::ports::{Body, Response, text};
 use crate::tool::execute;
+use crate::tool::response::Outcome;
 use futures_channel::oneshot;
 use futures_util::FutureExt as _;
 use serde::Deserialize;
@@ -21,7 +23,7 @@ use serde_json::{Value, json};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Body {
+struct Asked {
     tool_name: String,
     connected_account_id: Option<String>,
     connection_name: Option<String>,
@@ -48,7 +50,7 @@ pub async fn execute(call: &Call<'_>) -> Result<Response> {
 async fn run(call: &Call<'_>, who: &Who, id: &str) -> Result<Response> {
     call.query.only(&["dry_run"])?;
     let dry_run = call.query.flag("dry_run")?;
-    let body: Body = call.json()?;
+    let body: Asked = call.json()?;
     let (connector, tool) = catalog::find_tool(&body.tool_name).ok_or_else(|| no_tool(&body.tool_name))?;
     let named = Named {
         id: body.connected_account_id,
@@ -72,7 +74,7 @@ async fn run(call: &Call<'_>, who: &Who, id: &str) -> Result<Response> {
     match key {
         // Reading twice changes nothing; there is no answer to keep.
         Some(key) if tool.effect != Effect::Read => once(run, format!("{}\n{key}", who.grant.sub)).await,
-        _ => run.answer().await.map(|answer| json_response(200, &answer)),
+        _ => run.answer().await.map(|outcome| fine(outcome.into_body(id))),
     }
     .map_err(|error| error.of(connector))
 }
@@ -109,14 +111,9 @@ struct Run {
 }
 
 impl Run {
-    async fn answer(&mut self) -> Result<Value> {
+    async fn answer(&mut self) -> Result<Outcome> {
         let input = std::mem::take(&mut self.input);
-        let outcome = execute::execute(&self.app, self.tool, &self.used, input).await?;
-        let mut answer = json!({ "data": outcome.data, "execution_id": self.id });
-        if let Some(cursor) = outcome.next_cursor {
-            answer["next_cursor"] = json!(cursor);
-        }
-        Ok(answer)
+        execute::execute(&self.app, self.tool, &self.used, input).await
     }
 
     /// The first result is kept and answered again.
@@ -129,20 +126,40 @@ impl Run {
             Reply::Settled { answer } => return Ok(replayed(&answer)),
             _ => return Err(access::unexpected()),
         }
-        let outcome = self.answer().await;
-        let kept = match &outcome {
-            Ok(answer) => Some(json!({ "status": 200, "body": answer })),
-            Err(error) if may_have_happened(self.tool, error) => {
-                let error = error.clone().with(|details| details.execution_id = Some(self.id.clone()));
-                Some(json!({ "status": error.code.status(), "body": error.to_json() }))
+        let (answer, kept) = match self.answer().await {
+            // A long answer is not even sent to where it would be kept.
+            Ok(outcome) if outcome.size() > LONGEST => (Ok(outcome.into_body(&self.id)), Some(self.too_long())),
+            Ok(outcome) => {
+                let bytes = outcome.into_body(&self.id).into_bytes();
+                let kept = serde_json::from_slice::<Value>(&bytes).map(|body| json!({ "status": 200, "body": body }));
+                (Ok(Body::Bytes(bytes)), Some(kept.unwrap_or_else(|_| self.too_long())))
             }
-            Err(_) => None,
+            Err(error) => {
+                let error = error.with(|details| details.execution_id = Some(self.id.clone()));
+                let kept = json!({ "status": error.code.status(), "body": error.to_json() });
+                let kept = may_have_happened(self.tool, &error).then_some(kept);
+                (Err(error), kept)
+            }
         };
         let settled = ask(Command::Settle { key, by: self.id.clone(), answer: kept }).await;
-        let response = json_response(200, &outcome?);
+        let response = fine(answer?);
         // What was done is said, also when it could not be noted: a repetition then is refused, and not sent.
         Ok(if settled.is_ok() { response } else { response.with_header("idempotent-kept", "false") })
     }
+
+    /// What is kept in place of an answer that is too long.
+    fn too_long(&self) -> Value {
+        let message = format!(
+            "the call {} with this Idempotency-Key was carried out and answered, but its answer is not kept: it was too long",
+            self.id
+        );
+        let error = Error::new(Code::Conflict, message);
+        json!({ "status": error.code.status(), "body": error.to_json() })
+    }
+}
+
+fn fine(body: Body) -> Response {
+    Response { body, ..Response::new(200, "application/json", Vec::new()) }
 }
 
 fn replayed(answer: &Value) -> Response {

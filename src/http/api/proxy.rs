@@ -20,7 +20,8 @@ pub async fn forward(call: &Call<'_>) -> Result<Response> {
     let url = &call.request.url;
     let at = url.find(call.path).unwrap_or_default() + "/proxy".len();
     let body = match &call.request.body {
-        Body::Empty => Body::Empty,
+        // Only answers are made in pieces.
+        Body::Empty | Body::Pieces(_) => Body::Empty,
         Body::Bytes(bytes) => Body::Bytes(bytes.clone()),
         Body::Stream(stream) => Body::Stream(stream.clone()),
     };

@@ -11,6 +11,19 @@ import { Gate, clientCredentials, fields, listen, readBody } from "./server.mjs"
 
 /** An answer: a status, and a body as JSON or text. */
 export const reply = (status, body, headers = {}) => ({ status, body, headers });
+/** Everything a request said, in every spelling a server might repeat it in. */
+export function everything({ method, url, headers, text }) {
+  const said = `${method} ${url} ${JSON.stringify(headers)} ${text}`;
+  const credential = headers.authorization ?? "";
+  const opened = Buffer.from(credential.replace(/^\S+ /, ""), "base64").toString();
+  const again = [said, decodeURIComponent(said.replace(/%(?![0-9a-f]{2})/gi, "%25")), credential, opened, encodeURIComponent(said)];
+  return [...again, ...[said, credential.replace(/^\S+ /, "")].flatMap((part) => ["base64", "base64url", "hex"].map((way) => Buffer.from(part).toString(way)))].join(" ");
+}
+/** An answer that repeats everything it was sent, behind so many other characters: an error's message is cut somewhere. */
+export const repeat = (status, before = 0, error = "invalid_request") => (seen) => {
+  const said = "x".repeat(before) + everything(seen);
+  return reply(status, { error, error_description: said, message: said, sent: [said] });
+};
 /** An answer that never comes. */
 export const hang = { hang: true };
 /** A connection that ends without an answer. */

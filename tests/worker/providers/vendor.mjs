@@ -99,12 +99,12 @@ export class Vendor {
     if (fields.grant_type === "urn:ietf:params:oauth:grant-type:jwt-bearer") return this.#assertion(fields.assertion);
     const refusal = this.#clientRefused(seen, fields);
     if (refusal) return json(401, { error: "invalid_client", error_description: refusal });
-    if (fields.grant_type === "refresh_token") return this.#renew(fields);
+    if (fields.grant_type === "refresh_token") return this.#renew(fields, seen);
     const pending = this.#codes.get(fields.code);
     this.#codes.delete(fields.code);
     const proof = fields.code_verifier && createHash("sha256").update(learn("PKCE verifier", fields.code_verifier)).digest("base64url");
     const fine = pending && pending.redirect === fields.redirect_uri && (!pending.challenge || pending.challenge === proof);
-    if (!fine) return json(400, { error: "invalid_grant", error_description: "code, redirect_uri or verifier is wrong" });
+    if (!fine) return json(400, { error: "invalid_grant", error_description: `code, redirect_uri or verifier is wrong: ${seen.text}` });
     return json(200, this.#issue({ first: true }));
   }
 
@@ -118,8 +118,12 @@ export class Vendor {
     return right ? undefined : "wrong client";
   }
 
-  #renew(fields) {
-    if (!this.#refresh.has(fields.refresh_token) || this.ended) return json(...(this.row.refused ?? [400, { error: "invalid_grant" }]));
+  #renew(fields, { text, headers }) {
+    if (!this.#refresh.has(fields.refresh_token) || this.ended) {
+      // A vendor may repeat whatever it was sent; nobody may see it.
+      const [status, body] = this.row.refused ?? [400, { error: "invalid_grant" }];
+      return json(status, { error_description: `${text} ${headers.get("authorization")}`, ...body });
+    }
     if (this.row.rotates) this.#refresh.delete(fields.refresh_token);
     this.#access.clear();
     return json(200, this.#issue({ first: false, kept: fields.refresh_token }));
