@@ -6,6 +6,7 @@ use crate::code::Code;
 use crate::digest;
 use crate::error::{Error, Result, short};
 use crate::keys::Keys;
+use crate::paste;
 use crate::ports::{Clock, Millis, Random, Store, random};
 use crate::secret::Secret;
 use regex_lite::Regex;
@@ -160,6 +161,10 @@ impl Connection {
         let connector = catalog::find_connector(&self.connector);
         for (name, value) in given {
             let field = connector.and_then(|connector| connector.auth.fields.iter().find(|field| field.name == name));
+            let value = match (connector, field) {
+                (Some(connector), Some(field)) => paste::understood(connector, field, &value),
+                _ => value,
+            };
             if field.is_some_and(|field| field.secret) {
                 let secret = Secret::new(value);
                 self.secrets.insert(name.clone(), keys.seal(&format!("{}/fields/{name}", self.id), &secret, source));
@@ -314,7 +319,7 @@ impl Connection {
                 }
                 Some(value) => field_problem(field, value),
                 None if field.by_operator && field.required && !self.secrets.contains_key(field.name) => {
-                    Some(format!("is needed: {}", field.help))
+                    Some(format!("is needed. {}", field.help).trim_end().to_owned())
                 }
                 None => None,
             };
@@ -336,7 +341,7 @@ pub fn field_problem(field: &Field, value: &str) -> Option<String> {
         return Some("must not hold control characters".into());
     }
     let example = if field.example.is_empty() { String::new() } else { format!(", e.g. {}", field.example) };
-    (!fits).then(|| format!("does not look like one: {}{example}", field.help))
+    (!fits).then(|| format!("does not look like one{example}. {}", field.help).trim_end().to_owned())
 }
 
 /// The ways a connector has, the one taken first before the others.

@@ -19,6 +19,7 @@ pub mod json;
 pub mod keys;
 pub mod limit;
 pub mod oauth;
+pub mod paste;
 pub mod ports;
 pub mod proxy;
 pub mod scrub;

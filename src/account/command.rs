@@ -160,7 +160,7 @@ pub enum Reply {
     /// The person has to choose: a ticket for that.
     Choose { ticket: String },
     /// What there is to choose from: names, and what tells two of them apart.
-    Choices { connector: String, options: Vec<(String, String)> },
+    Choices { connection_name: String, connector: String, options: Vec<(String, String)> },
     /// Where to send the browser.
     Go { url: String },
     /// Connected, or waiting for verification.

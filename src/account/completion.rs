@@ -237,7 +237,8 @@ impl Object {
     pub(super) fn choices(&self, ticket: &str, browser: &str) -> Result<Reply> {
         let choice = self.find_choice(ticket, browser)?;
         let options = choice.options.into_iter().map(|option| (option.label, option.detail)).collect();
-        Ok(Reply::Choices { connector: self.load()?.connector, options })
+        let Account { connection_name, connector, .. } = self.load()?;
+        Ok(Reply::Choices { connection_name, connector, options })
     }
 
     /// The person has chosen.

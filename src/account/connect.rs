@@ -99,7 +99,14 @@ impl Object {
                         let consented = Consented { verify, epoch, other_person, ..typed };
                         self.complete(consented, &connection, Asker::Browser(browser)).await
                     }
-                    Err(error) => Err(self.failed(epoch, Some(Reason::CredentialRefused), error).await),
+                    Err(error) => {
+                        let reason = match error.code {
+                            Code::Internal => None,
+                            code if code.retryable() => Some(Reason::ProviderUnreachable),
+                            _ => Some(Reason::CredentialRefused),
+                        };
+                        Err(self.failed(epoch, reason, error).await)
+                    }
                 };
             }
         };

@@ -10,9 +10,10 @@ use crate::catalog::model::{Key, Method, Pair};
 use crate::code::Code;
 use crate::connection::{Connection, field_problem};
 use crate::digest;
-use crate::error::{Error, Problem, Result};
+use crate::error::{Error, Origin, Problem, Result};
 use crate::oauth::jwt::{self, Assertion};
 use crate::oauth::token::{Refused, Tokens as NewTokens};
+use crate::paste;
 use crate::scrub::Scrub;
 use crate::secret::Secret;
 use crate::target::Variables;
@@ -28,10 +29,11 @@ pub(super) fn sort(connection: &Connection, known: &Variables, given: &Secrets) 
     let connector = connection.connector()?;
     let (mut variables, mut secrets, mut problems) = (known.clone(), Secrets::new(), Vec::new());
     for field in connection.asked_fields(connector, known) {
-        let value = given.get(field.name).map(|value| value.reveal().trim()).filter(|value| !value.is_empty());
-        let problem = match value {
+        let value = given.get(field.name).map(|value| paste::understood(connector, field, value.reveal()));
+        let value = value.filter(|value| !value.is_empty());
+        let problem = match &value {
             Some(value) => field_problem(field, value),
-            None => field.required.then(|| format!("is needed: {}", field.help)),
+            None => field.required.then(|| format!("is needed. {}", field.help).trim_end().to_owned()),
         };
         if let Some(words) = problem {
             problems.push(Problem { path: format!("/{}", field.name), message: format!("{} {words}", field.title) });
@@ -39,7 +41,7 @@ pub(super) fn sort(connection: &Connection, known: &Variables, given: &Secrets) 
             if field.secret {
                 secrets.insert(field.name.to_owned(), Secret::new(value));
             } else {
-                variables.insert(field.name.to_owned(), value.to_owned());
+                variables.insert(field.name.to_owned(), value);
             }
         }
     }
@@ -131,7 +133,7 @@ impl Object {
             }
             Method::ByJwt => {
                 let new = self.assert(connection, &variables, secrets).await?;
-                let new = new.map_err(|refused| refused_credential(connector.id, renew::words(&refused)))?;
+                let new = new.map_err(|refused| refused_assertion(connector.id, &refused))?;
                 // What a new JWT is made of takes the place of the refresh token.
                 let kept = Secret::new(serde_json::to_string(secrets).expect("fields are plain data"));
                 let expires_at = self.expires_at(account, new.expires_in);
@@ -189,6 +191,17 @@ fn token(key: &Key, connection: &Connection, variables: &Variables, secrets: &Se
 
 fn no_way(name: &str) -> Error {
     Error::internal(format!("{name} is not connected this way"))
+}
+
+/// What a failed exchange of a JWT is to the person who gave the key.
+fn refused_assertion(connector: &str, refused: &Refused) -> Error {
+    let error = renew::error(connector, refused);
+    if error.code.retryable() {
+        return error;
+    }
+    // Without a status nobody was asked: it is what was typed in that cannot be used.
+    let origin = if refused.status.is_none() { Origin::Caller } else { Origin::Provider };
+    refused_credential(connector, renew::words(refused)).with(|details| details.origin = origin)
 }
 
 /// The failure for a credential that the provider, or a look at it, refuses.

@@ -78,7 +78,7 @@ pub async fn handle(app: &App, request: Request) -> Response {
     let is_ours = !streams(path) || answered.is_err();
     let mut response = match answered {
         Ok(response) => response,
-        Err(error) if is_page(path) => pages::failure(&error),
+        Err(error) if is_page(path) => pages::failure(&error, &pages::About::default()),
         Err(error) => error::respond(&error, &app.settings.base_url),
     };
     if is_head {
@@ -96,7 +96,8 @@ pub fn pattern(method: &str, url: &str) -> &'static str {
 }
 
 fn is_page(path: &str) -> bool {
-    ["/connect/", "/callback/", "/choose/"].iter().any(|start| path.starts_with(start))
+    let first = path.trim_start_matches('/').split('/').next();
+    matches!(first, Some("connect" | "callback" | "choose"))
 }
 
 fn segments(path: &str) -> Vec<&str> {
@@ -113,6 +114,8 @@ fn split(url: &str) -> (&str, &str) {
 
 /// What a request is about: every route there is.
 enum Route<'a> {
+    Home,
+    Icon,
     Health,
     Token,
     OpenLink(&'a str),
@@ -148,6 +151,8 @@ enum Route<'a> {
 impl Route<'_> {
     fn pattern(&self) -> &'static str {
         match self {
+            Self::Home => "/",
+            Self::Icon => "/favicon.svg",
             Self::Health => "/health",
             Self::Token => "/oauth/token",
             Self::OpenLink(_) | Self::StartConsent(_) => "/connect/{token}",
@@ -179,6 +184,8 @@ impl Route<'_> {
 
 fn find<'a>(method: &str, segments: &[&'a str]) -> Option<Route<'a>> {
     Some(match (method, segments) {
+        ("GET", [""]) => Route::Home,
+        ("GET", ["favicon.svg"]) => Route::Icon,
         ("GET", ["health"]) => Route::Health,
         ("POST", ["oauth", "token"]) => Route::Token,
 
@@ -224,13 +231,15 @@ async fn route(call: &Call<'_>) -> Result<Response> {
     let segments = segments(call.path);
     let Some(route) = find(call.method, &segments) else { return no_route(call, &segments) };
     match route {
+        Route::Home => home(call, &segments),
+        Route::Icon => Ok(pages::icon()),
         Route::Health => Ok(json_response(200, &json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))),
         Route::Token => oauth::token(call).await,
-        Route::OpenLink(ticket) => browser::open(call, ticket).await,
-        Route::StartConsent(ticket) => browser::start(call, ticket).await,
-        Route::Callback(connection) => browser::callback(call, connection).await,
-        Route::OpenChoice(ticket) => browser::choices(call, ticket).await,
-        Route::Choose(ticket) => browser::choose(call, ticket).await,
+        Route::OpenLink(ticket) => Ok(browser::open(call, ticket).await),
+        Route::StartConsent(ticket) => Ok(browser::start(call, ticket).await),
+        Route::Callback(connection) => Ok(browser::callback(call, connection).await),
+        Route::OpenChoice(ticket) => Ok(browser::choices(call, ticket).await),
+        Route::Choose(ticket) => Ok(browser::choose(call, ticket).await),
         Route::Connected(connector) => browser::connected(connector),
         Route::ListCallers => callers::list(call).await,
         Route::CreateCaller => callers::create(call).await,
@@ -257,6 +266,12 @@ async fn route(call: &Call<'_>) -> Result<Response> {
     }
 }
 
+/// The bare address: a page for browsers. For a client of the API it is no route.
+fn home(call: &Call<'_>, segments: &[&str]) -> Result<Response> {
+    let accept = get(&call.request.headers, "accept").unwrap_or_default();
+    if accept.contains("text/html") { Ok(pages::home()) } else { no_route(call, segments) }
+}
+
 /// A panic on purpose, to see that it stays with its own request.
 #[cfg(feature = "fault-injection")]
 #[expect(clippy::panic, reason = "the point of it")]
@@ -268,7 +283,7 @@ fn injected_panic() -> Result<Response> {
 fn no_route(call: &Call<'_>, segments: &[&str]) -> Result<Response> {
     let methods = ["GET", "POST", "PUT", "PATCH", "DELETE"];
     let allowed: Vec<_> = methods.into_iter().filter(|method| find(method, segments).is_some()).collect();
-    if allowed.is_empty() {
+    if allowed.is_empty() || segments == [""] {
         let message = format!("there is no {} {}; docs/api.md lists the routes", short(call.method), short(call.path));
         return Err(not_found(message));
     }

@@ -13,18 +13,22 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("catalog", &[]),
     ("keys", &[]),
     ("caller", &["keys"]),
-    ("connection", &["catalog", "keys"]),
+    ("paste", &["catalog"]),
+    ("connection", &["catalog", "keys", "paste"]),
     ("target", &["catalog", "connection"]),
     ("ticket", &["account", "keys"]),
     ("oauth", &["catalog"]),
     // An account's look-ups speak to the API as tools do: same credential, same failures.
-    ("account", &["catalog", "connection", "keys", "oauth", "target", "ticket", "tool"]),
+    ("account", &["catalog", "connection", "keys", "oauth", "paste", "target", "ticket", "tool"]),
     ("limit", &["catalog", "connection"]),
     ("app", &["account", "caller", "connection", "keys", "limit"]),
     ("access", &["account", "app", "catalog", "connection", "limit"]),
     ("tool", &["access", "app", "catalog", "limit", "target"]),
     ("proxy", &["access", "app", "limit", "target", "tool"]),
-    ("http", &["access", "account", "app", "caller", "catalog", "connection", "keys", "proxy", "ticket", "tool"]),
+    (
+        "http",
+        &["access", "account", "app", "caller", "catalog", "connection", "keys", "paste", "proxy", "ticket", "tool"],
+    ),
     ("cloudflare", &["account", "app", "http", "keys", "limit"]),
 ];
 

@@ -83,10 +83,9 @@ fn every_reason_is_explained() {
     for file in files("src", ".rs") {
         reasons.extend(all(&read(file), r#"flow_error\(\s*"([a-z_]+)""#));
     }
-    let pages = read("src/http/pages.rs");
-    let pages = pages.split("mod tests").next().unwrap();
-    reasons.extend(all(pages, r#"(?m)^ +"([a-z_]+)" =>"#));
-    reasons.extend(all(pages, r#"=> "([a-z_]+)","#));
+    let pages = read("src/http/pages/failure.rs");
+    reasons.extend(all(&pages, r#"(?m)^ +"([a-z_]+)" =>"#));
+    reasons.extend(all(&pages, r#"=> "([a-z_]+)","#));
     for flow in ["link_expired", "state_of_another_connection", "other_browser", "connection_gone", "failed"] {
         assert!(reasons.contains(flow), "the reasons of the pages are not found any more: {flow}");
     }

@@ -13,6 +13,7 @@ mod input;
 mod interleavings;
 mod lifetimes;
 mod limits;
+mod pages;
 mod person;
 mod proxy;
 mod records;

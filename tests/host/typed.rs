@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use valetkey::http::handle;
 use valetkey::ports::{Body, Request, Response, Unanswered, get};
 
-const COOKIE: &str = "__Host-valetkey=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+pub const COOKIE: &str = "__Host-valetkey=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const TOKEN: &str = "right0123456789right0123456789";
 
 /// Zendesk for one right token; Atlassian with two sites of Jira and one of another product.
@@ -47,13 +47,13 @@ fn provider(request: &Request) -> Result<Response, Unanswered> {
     }
 }
 
-struct World {
-    world: Deployment,
+pub struct World {
+    pub world: Deployment,
     bearer: String,
 }
 
 impl World {
-    async fn open() -> Self {
+    pub async fn open() -> Self {
         let world = deployment(provider);
         let form =
             json!({ "grant_type": "client_credentials", "client_id": "first", "client_secret": "first-secret-0000" });
@@ -62,12 +62,12 @@ impl World {
         Self { world, bearer }
     }
 
-    async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+    pub async fn post(&self, path: &str, body: Value) -> (u16, Value) {
         let answer = call(&self.world, "POST", path, &[("authorization", &self.bearer)], Some(body)).await;
         (answer.status, json_of(&answer))
     }
 
-    async fn link(&self, connection: &str, fields: Value) -> String {
+    pub async fn link(&self, connection: &str, fields: Value) -> String {
         let body = json!({ "connection_name": connection, "identifier": "jo", "fields": fields });
         let (status, answer) = self.post("/api/v1/connected_accounts/magic_link", body).await;
         assert_eq!(status, 200, "{answer}");
@@ -80,15 +80,15 @@ impl World {
         json_of(&answer)["connected_account"].clone()
     }
 
-    async fn get(&self, path: &str) -> (u16, String) {
+    pub async fn get(&self, path: &str) -> (u16, String) {
         text(&call(&self.world, "GET", path, &[("cookie", COOKIE)], None).await)
     }
 
-    async fn submit(&self, path: &str, form: &[(&str, &str)]) -> Response {
+    pub async fn submit(&self, path: &str, form: &[(&str, &str)]) -> Response {
         self.submit_as(COOKIE, path, form).await
     }
 
-    async fn submit_as(&self, cookie: &str, path: &str, form: &[(&str, &str)]) -> Response {
+    pub async fn submit_as(&self, cookie: &str, path: &str, form: &[(&str, &str)]) -> Response {
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
         let mut request =
             Request { method: "POST".into(), url: format!("https://vk.example.com{path}"), ..Request::default() };
@@ -98,7 +98,7 @@ impl World {
     }
 }
 
-fn text(response: &Response) -> (u16, String) {
+pub fn text(response: &Response) -> (u16, String) {
     (response.status, String::from_utf8_lossy(response.body.bytes()).into_owned())
 }
 
@@ -116,10 +116,11 @@ fn a_typed_in_key_is_tried_before_it_is_kept() {
         }
         assert!(page.contains("type=\"password\""));
 
-        let wrong = [("subdomain", "acme.zendesk.com"), ("email", "jo@example.com"), ("api_token", "")];
+        let wrong = [("subdomain", "help.acme.example"), ("email", "jo@example.com"), ("api_token", "")];
         let (status, page) = text(&world.submit(&link, &wrong).await);
         assert_eq!(status, 400);
-        assert!(page.contains("Subdomain does not look like one") && page.contains("API token is needed"), "{page}");
+        assert!(page.contains("Subdomain does not look right. It looks like this: acme"), "{page}");
+        assert!(page.contains("API token is missing.") && !page.contains("., e.g."), "{page}");
         assert!(world.world.http.sent.borrow().is_empty(), "what is wrong already is not tried");
 
         let bad = [("subdomain", "acme"), ("email", "jo@example.com"), ("api_token", "wrong0123456789wrong0123456789")];
@@ -129,7 +130,10 @@ fn a_typed_in_key_is_tried_before_it_is_kept() {
         assert!(page.contains("value=\"acme\"") && !page.contains("wrong0123456789"), "{page}");
         assert_eq!(world.details("z").await["status_reason"], "credential_refused");
 
-        let right = [("subdomain", "acme"), ("email", "jo@example.com"), ("api_token", TOKEN)];
+        assert!(page.contains("Zendesk did not accept this") && page.contains("<blockquote"), "{page}");
+
+        let right =
+            [("subdomain", "https://acme.zendesk.com/agent/"), ("email", "jo@example.com"), ("api_token", TOKEN)];
         let (status, page) = text(&world.submit(&link, &right).await);
         assert!(status == 200 && page.contains("is connected"), "{page}");
         let account = world.details("z").await;

@@ -250,10 +250,11 @@ fn link_fields(used: &Used, given: &BTreeMap<String, Secret>) -> Result<BTreeMap
             );
             return Err(Error::invalid(message));
         };
-        if let Some(words) = field_problem(field, value.reveal()) {
+        let value = crate::paste::understood(used.connector, field, value.reveal());
+        if let Some(words) = field_problem(field, &value) {
             return Err(Error::invalid(format!("fields/{name} {words}")));
         }
-        fields.insert(name.clone(), value.reveal().to_owned());
+        fields.insert(name.clone(), value);
     }
     Ok(fields)
 }
