@@ -9,6 +9,7 @@ mod connect;
 mod docs;
 mod edge;
 mod idempotency;
+mod ids;
 mod input;
 mod interleavings;
 mod lifetimes;
