@@ -5,6 +5,7 @@ import { resolve } from "node:path";
 import { parseArgs, parseEnv } from "node:util";
 import { Miniflare } from "miniflare";
 import { ROOT, instance, worker } from "./miniflare.mjs";
+import { missing } from "./settings.mjs";
 
 const { values: flags } = parseArgs({
   options: { port: { type: "string", default: "8787" }, state: { type: "string", default: ".state" },
@@ -15,6 +16,10 @@ const read = (file) => (existsSync(`${ROOT}/${file}`) ? readFileSync(`${ROOT}/${
 const bindings = parseEnv(read(".dev.vars"));
 for (const [, name] of read(".dev.vars.example").matchAll(/^#? ?([A-Z][A-Z0-9_]*)=/gm))
   if (process.env[name] !== undefined) bindings[name] = process.env[name];
+
+const lack = missing(bindings);
+if (lack.words) console.error(lack.words);
+if (lack.stops) process.exit(1);
 
 const state = resolve(flags.state);
 mkdirSync(state, { recursive: true });

@@ -267,6 +267,9 @@ impl Connection {
         if (by_oauth || sends_id) && self.client_id.is_empty() {
             problem("client_id", format!("{} needs an OAuth client id", connector.name));
         }
+        if let Some(words) = placeholder(&self.client_id) {
+            problem("client_id", words);
+        }
         let public = connector.auth.oauth2.as_ref().is_none_or(|oauth2| oauth2.client_auth == ClientAuth::ClientNone);
         if by_oauth && !(method == Method::ByOAuth2 && public) && self.client_secret.is_none() {
             problem("client_secret", format!("{} needs an OAuth client secret", connector.name));
@@ -328,6 +331,18 @@ impl Connection {
             }
         }
     }
+}
+
+/// What is wrong with a client id or secret that was copied with the example around it; none if it may be one.
+pub fn placeholder(text: &str) -> Option<String> {
+    let lower = text.trim().to_lowercase();
+    let is_one = !text.is_empty() && !text.contains(char::is_alphanumeric)
+        || text.contains('…')
+        || text.contains("...")
+        || (lower.starts_with('<') && lower.ends_with('>'))
+        || lower.starts_with("your_")
+        || lower.starts_with("your-");
+    is_one.then(|| format!("is the placeholder `{text}` of an example; put in the one of your own app at the provider"))
 }
 
 /// What is wrong with the value of a field; none if it is fine.

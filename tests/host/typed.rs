@@ -260,6 +260,30 @@ fn a_connection_says_what_it_needs() {
 }
 
 #[test]
+fn an_example_that_was_copied_whole_is_told_so() {
+    pollster::block_on(async {
+        let world = World::open().await;
+        for (id, secret, field) in [
+            ("…", "client-secret", "/client_id"),
+            ("a-client", "…", "/client_secret"),
+            ("YOUR_CLIENT_ID", "client-secret", "/client_id"),
+            ("a-client", "<client secret>", "/client_secret"),
+            ("a-client", "...", "/client_secret"),
+        ] {
+            let body = json!({ "name": "linear", "connector": "linear", "client_id": id, "client_secret": secret });
+            let (status, answer) = world.post("/api/v1/connections", body).await;
+            assert_eq!(status, 400, "{id} {secret}");
+            let problem = &answer["error"]["details"]["problems"][0];
+            assert_eq!(problem["path"], field, "{answer}");
+            assert!(problem["message"].as_str().unwrap().contains("placeholder"), "{answer}");
+        }
+        let body =
+            json!({ "name": "linear", "connector": "linear", "client_id": "a-client", "client_secret": "yours" });
+        assert_eq!(world.post("/api/v1/connections", body).await.0, 200);
+    });
+}
+
+#[test]
 fn a_secret_of_the_operator_is_sealed_shown_by_name_and_masked() {
     pollster::block_on(async {
         let world = World::open().await;

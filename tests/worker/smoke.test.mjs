@@ -5,6 +5,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { missing } from "../../scripts/settings.mjs";
 import { startWorker, startWorkerProcess } from "./harness.mjs";
 
 const bindings = { VALETKEY_KEYS: `k1:${randomBytes(32).toString("base64")}` };
@@ -50,4 +51,15 @@ test("a killed worker is gone at once, and starts again on its state", async () 
 test("the release build has no way to break it on purpose", { skip: !existsSync("build/index_bg.wasm") && "there is no release build" }, () => {
   assert.ok(readFileSync("build-test/index_bg.wasm").includes("injected panic"), "the build for tests has it");
   assert.ok(!readFileSync("build/index_bg.wasm").includes("injected panic"));
+});
+
+test("what `make serve` lacks is said, with the lines that set it", () => {
+  const all = { VALETKEY_KEYS: "k1:x", VALETKEY_CLIENT_ID: "my-backend", VALETKEY_CLIENT_SECRET: "x" };
+  assert.deepEqual(missing(all), { stops: false, words: "" });
+  const nothing = missing({});
+  assert.ok(nothing.stops);
+  for (const name of Object.keys(all)) assert.match(nothing.words, new RegExp(`^${name}=`, "m"));
+  const caller = missing({ VALETKEY_KEYS: "k1:x", VALETKEY_CLIENT_ID: "" });
+  assert.equal(caller.stops, false);
+  assert.ok(!caller.words.includes("VALETKEY_KEYS=") && caller.words.includes("VALETKEY_CLIENT_SECRET="));
 });

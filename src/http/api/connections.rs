@@ -3,7 +3,7 @@
 use crate::caller::Scope;
 use crate::catalog;
 use crate::code::Code;
-use crate::connection::{self, Connection, Endpoints, method_name};
+use crate::connection::{self, Connection, Endpoints, method_name, placeholder};
 use crate::error::{Error, Problem, Result};
 use crate::http::{Call, Who, json_response};
 use crate::ports::Response;
@@ -84,6 +84,7 @@ fn apply(call: &Call<'_>, connection: &mut Connection, change: Change, is_new: b
     if let Some(id) = change.client_id {
         connection.client_id = id;
     }
+    let placeholder = change.client_secret.as_ref().and_then(|secret| placeholder(secret.reveal()));
     if let Some(secret) = change.client_secret {
         connection.set_client_secret(&secret, &call.app.keys, &*call.app.random);
     }
@@ -103,7 +104,8 @@ fn apply(call: &Call<'_>, connection: &mut Connection, change: Change, is_new: b
             .map(|(name, units)| (name, units.as_u64().and_then(|units| u32::try_from(units).ok()).unwrap_or(0)))
             .collect();
     }
-    let problems = connection.problems();
+    let mut problems = connection.problems();
+    problems.extend(placeholder.map(|words| ("/client_secret".to_owned(), words)));
     let Some((path, message)) = problems.first() else { return Ok(()) };
     let first = format!("{path} {message}");
     let problems =

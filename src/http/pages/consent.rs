@@ -68,7 +68,7 @@ pub fn consent(consent: &Consent) -> Response {
     let (operator, provider) = (about.operator(), about.provider());
     let has_problems = wrong.is_some() || fields.iter().any(|field| field.problem.is_some());
     let title = format!("Connect {provider}");
-    let response = page(
+    page(
         if has_problems { 400 } else { 200 },
         &title,
         &PLAIN,
@@ -107,8 +107,7 @@ pub fn consent(consent: &Consent) -> Response {
                 }
             }
         },
-    );
-    response
+    )
 }
 
 fn lead(consent: &Consent) -> &'static str {

@@ -104,9 +104,6 @@ pub fn quoted(error: &Error, provider: &str) -> Option<String> {
 
 /// What is said for a reason. `tests` renders one page for each.
 pub(super) fn words(reason: &str) -> Words {
-    const OPERATOR: &str = "Nothing you did is wrong, and nothing was connected. The people who sent you the link have to mend this: tell them what stands below.";
-    let hint = |title, advice, way| Words { tone: Tone::Hint, title, advice, way };
-    let failed = |title, advice, way| Words { tone: Tone::Failed, title, advice, way };
     match reason {
         "link_unknown" => failed(
             "This link is not complete",
@@ -152,6 +149,20 @@ pub(super) fn words(reason: &str) -> Words {
             "Start and finish in the same browser, without private windows in between.",
             Way::Again,
         ),
+        "fields_invalid" => failed(
+            "Something is missing",
+            "A field is empty or does not look right. Nothing was connected.",
+            Way::Again,
+        ),
+        "choice_missing" => hint("Nothing was chosen", "Choose one of the list, then go on.", Way::Again),
+        _ => of_provider(reason),
+    }
+}
+
+/// The same, for what came of it at the provider or in what was set up there.
+fn of_provider(reason: &str) -> Words {
+    const OPERATOR: &str = "Nothing you did is wrong, and nothing was connected. The people who sent you the link have to mend this: tell them what stands below.";
+    match reason {
         "consent_denied" => hint(
             "You did not allow it",
             "Nothing was connected. If that is what you wanted, you can close this window.",
@@ -197,12 +208,6 @@ pub(super) fn words(reason: &str) -> Words {
             "What was typed in is not complete, or does not hold good any more. Nothing was connected.",
             Way::Again,
         ),
-        "fields_invalid" => failed(
-            "Something is missing",
-            "A field is empty or does not look right. Nothing was connected.",
-            Way::Again,
-        ),
-        "choice_missing" => hint("Nothing was chosen", "Choose one of the list, then go on.", Way::Again),
         "connection_gone" => failed("This connection was removed", OPERATOR, Way::Ends),
         _ => failed(
             "Something went wrong",
@@ -210,4 +215,12 @@ pub(super) fn words(reason: &str) -> Words {
             Way::Again,
         ),
     }
+}
+
+fn hint(title: &'static str, advice: &'static str, way: Way) -> Words {
+    Words { tone: Tone::Hint, title, advice, way }
+}
+
+fn failed(title: &'static str, advice: &'static str, way: Way) -> Words {
+    Words { tone: Tone::Failed, title, advice, way }
 }
