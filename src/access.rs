@@ -8,7 +8,7 @@ use crate::catalog::{Connector, Tool};
 use crate::code::Code;
 use crate::connection;
 use crate::error::{Error, Result, short};
-use crate::limit::gate;
+use crate::limit::gate::{self, Behind};
 use crate::ports::Millis;
 use futures_util::FutureExt;
 use serde_json::{Map, Value};
@@ -190,11 +190,29 @@ pub async fn doubt(app: &App, used: &Used, leased: &Leased) -> Option<Rc<Leased>
 
 /// Grants a call, or fails with the exact time to wait.
 pub async fn enter(app: &App, call: &gate::Call<'_>) -> Result<()> {
-    for refill in app.isolate.leases.enter(call, &*app.limiters, app.now()).await? {
-        let (isolate, limiters, now) = (app.isolate.clone(), app.limiters.clone(), app.now());
-        app.background.spawn(async move { isolate.leases.refill(refill, &*limiters, now).await }.boxed_local());
+    let granted = app.isolate.leases.enter(call, &*app.limiters, app.now()).await;
+    for work in app.isolate.leases.behind() {
+        app.background.spawn(behind(app.clone(), work).boxed_local());
     }
-    Ok(())
+    granted
+}
+
+/// What the limits have to do behind an answer, and what comes of it.
+async fn behind(app: App, work: Behind) {
+    let leases = &app.isolate.leases;
+    let mut work = vec![work];
+    while let Some(next) = work.pop() {
+        match next {
+            Behind::Refill(ask) => leases.settle(ask, &*app.limiters, app.now()).await,
+            Behind::GiveBack(ask, at) => {
+                app.background.sleep(at.saturating_sub(app.now())).await;
+                if let Some(ask) = leases.unused(ask, app.now()) {
+                    leases.settle(ask, &*app.limiters, app.now()).await;
+                }
+            }
+        }
+        work.extend(leases.behind());
+    }
 }
 
 /// The path of a fresh link for the user of an account, asking for one more scope if given.

@@ -56,7 +56,7 @@ pub struct Connection {
     /// Where the provider's endpoints are, when not where the connector says.
     #[serde(default)]
     pub endpoints: Endpoints,
-    /// Limit name and the units per period it is tightened to.
+    /// Limit name and the units per period that count instead of the connector's.
     #[serde(default)]
     pub limits: BTreeMap<String, u32>,
     /// Makes account ids: sealed for `<id>/salt`.
@@ -292,10 +292,18 @@ impl Connection {
                         format!("{} has the limits {}", connector.name, known.join(", ")),
                     );
                 }
-                Some(limit) if *units == 0 || *units > limit.units => {
-                    problem(&format!("limits/{name}"), format!("must be from 1 to {}", limit.units));
+                Some(limit) if *units == 0 || *units > limit.most => {
+                    problem(&format!("limits/{name}"), format!("must be from 1 to {}", limit.most));
                 }
-                Some(_) => {}
+                Some(limit) => {
+                    let (need, what) = limit.largest_need(&connector.tools, false);
+                    if *units < need {
+                        let words = format!(
+                            "must be at least {need}, which {what} costs; a lower limit would refuse it for ever"
+                        );
+                        problem(&format!("limits/{name}"), words);
+                    }
+                }
             }
         }
         problems

@@ -1,8 +1,8 @@
 //! What is asked of a connector's files beyond their shape. Every problem is collected, with the place and the words
 //! that would have worked. Build time and tests only.
 
-use super::format::{ConnectorFile, ToolFile};
-use super::model::Tool;
+use super::format::{ConnectorFile, LimitFile, ToolFile};
+use super::model::{Limit, Tool};
 use super::{change, schema, together};
 use crate::code::Code;
 use crate::template;
@@ -100,13 +100,7 @@ pub fn connector(file: &ConnectorFile, folder: &str, problems: &mut Problems) {
         check_pointer(pointer, problems);
     }
     for limit in &file.limits {
-        if (limit.scope == "parameter") == limit.by.is_empty() {
-            problems.add(&format!("limit `{}`: `by` and scope = \"parameter\" belong together", limit.name));
-        }
-        if limit.units == 0 || limit.per_seconds == 0 || limit.cost > limit.units {
-            problems
-                .add(&format!("limit `{}`: units, per_seconds must be above 0, and cost at most units", limit.name));
-        }
+        limit_file(limit, file, problems);
     }
     let of_fields = file.auth.fields.iter().map(|(name, field)| (name, &field.pattern));
     for (name, pattern) in file.auth.patterns.iter().chain(of_fields.filter(|(_, pattern)| !pattern.is_empty())) {
@@ -115,6 +109,55 @@ pub fn connector(file: &ConnectorFile, folder: &str, problems: &mut Problems) {
         }
         if !pattern.starts_with('^') || !pattern.ends_with('$') {
             problems.add(&format!("the pattern of `{name}` must start with ^ and end with $"));
+        }
+    }
+}
+
+/// Checks one limit by itself.
+fn limit_file(limit: &LimitFile, file: &ConnectorFile, problems: &mut Problems) {
+    let name = &limit.name;
+    let variable = limit.by.strip_prefix("account.");
+    match limit.scope.as_str() {
+        "parameter" if limit.by.is_empty() || variable.is_some() => {
+            problems.add(&format!("limit `{name}`: scope = \"parameter\" needs `by`, the name of a parameter"));
+        }
+        "tenant" | "tenant_tool" if variable.is_none_or(|variable| !is_variable(variable, file)) => {
+            let known = variables(file).join(", ");
+            problems.add(&format!(
+                "limit `{name}`: scope = \"{}\" needs `by`, an account variable that tells customers apart; one of {known}",
+                limit.scope
+            ));
+        }
+        "parameter" | "tenant" | "tenant_tool" => {}
+        _ if !limit.by.is_empty() => {
+            problems.add(&format!("limit `{name}`: `by` belongs to the scopes parameter, tenant and tenant_tool"));
+        }
+        _ => {}
+    }
+    if limit.units == 0 || limit.per_seconds == 0 || limit.cost > limit.units {
+        problems.add(&format!("limit `{name}`: units, per_seconds must be above 0, and cost at most units"));
+    }
+    if limit.most.is_some_and(|most| most <= limit.units) {
+        problems.add(&format!("limit `{name}`: `most` is what larger plans have, so it is more than units"));
+    }
+}
+
+/// What a limit can count by: the variables of an account, as they are named in `by`.
+fn variables(file: &ConnectorFile) -> Vec<String> {
+    let auth = &file.auth;
+    let fields = auth.fields.iter().filter(|(_, field)| !field.secret).map(|(name, _)| name);
+    let saved = auth.oauth2.iter().flat_map(|oauth2| oauth2.response.save.keys());
+    let found = auth.identity.iter().flat_map(|lookup| lookup.save.keys());
+    let names: BTreeSet<_> = fields.chain(saved).chain(found).collect();
+    names.into_iter().map(|name| format!("account.{name}")).collect()
+}
+
+/// Checks that each limit leaves room for one call of each tool: a call that costs more could never be made.
+pub fn costs(limits: &[Limit], tools: &[Tool], problems: &mut Problems) {
+    for limit in limits {
+        let (need, tool) = limit.largest_need(tools, true);
+        if need > limit.units {
+            problems.add(&format!("limit `{}`: {tool} costs {need}, more than its {} units", limit.name, limit.units));
         }
     }
 }

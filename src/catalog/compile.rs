@@ -80,6 +80,9 @@ pub fn compile(folder: &Folder, problems: &mut Problems) -> Option<Connector> {
         }
     }
     tools.sort_by_key(|tool: &Tool| tool.name);
+    problems.file(&folder.connector.path, &folder.connector.text);
+    let limits = compile_limits(&file, problems);
+    check::costs(&limits, &tools, problems);
     problems.file(&folder.cases.path, &folder.cases.text);
     check::cases(&folder.cases.text, &tools, problems);
     Some(Connector {
@@ -91,22 +94,23 @@ pub fn compile(folder: &Folder, problems: &mut Problems) -> Option<Connector> {
         auth: compile_auth(&file.auth, problems),
         http: compile_http(&file.http),
         errors: compile_errors(&file.errors, problems),
-        limits: list(
-            file.limits
-                .iter()
-                .map(|limit| Limit {
-                    name: text(&limit.name),
-                    units: limit.units,
-                    per_seconds: limit.per_seconds,
-                    scope: problems.word("scope", &limit.scope, LIMIT_SCOPES),
-                    every_request: limit.every_request,
-                    cost: limit.cost,
-                    by: text(&limit.by),
-                })
-                .collect(),
-        ),
+        limits,
         tools: list(tools),
     })
+}
+
+fn compile_limits(file: &ConnectorFile, problems: &mut Problems) -> List<Limit> {
+    let limits = file.limits.iter().map(|limit| Limit {
+        name: text(&limit.name),
+        units: limit.units,
+        most: limit.most.unwrap_or(limit.units),
+        per_seconds: limit.per_seconds,
+        scope: problems.word("scope", &limit.scope, LIMIT_SCOPES),
+        every_request: limit.every_request,
+        cost: limit.cost,
+        by: text(limit.by.trim_start_matches("account.")),
+    });
+    list(limits.collect())
 }
 
 const LIMIT_SCOPES: &[(&str, LimitScope)] = &[
@@ -114,6 +118,8 @@ const LIMIT_SCOPES: &[(&str, LimitScope)] = &[
     ("account", LimitScope::PerAccount),
     ("tool", LimitScope::PerTool),
     ("parameter", LimitScope::PerParameter),
+    ("tenant", LimitScope::PerTenant),
+    ("tenant_tool", LimitScope::PerTenantTool),
 ];
 const MEANINGS: &[(&str, Meaning)] = &[
     ("grant", Meaning::MeansGrant),
@@ -711,6 +717,27 @@ thing_id = { type = "string", required = true, description = "Id of the thing." 
         ] {
             let (_, found) = problems(CONNECTOR, &TOOL.replace(from, to), CASE);
             assert!(found.iter().any(|problem| problem.contains(wanted)), "{wanted}\nis not in {found:#?}");
+        }
+        let limit = |rest: &str| {
+            let text = format!("{CONNECTOR}\n[[limits]]\nname = \"calls\"\nunits = 10\nper_seconds = 60\n{rest}\n");
+            let (_, found) = problems(&text, &TOOL.replace("effect", "costs = { calls = 20 }\neffect"), CASE);
+            found.into_iter().find(|problem| problem.starts_with("connector.toml:")).unwrap_or_default()
+        };
+        for (rest, wanted) in [
+            (
+                "scope = \"tenant\"\nby = \"account.site\"",
+                "limit `calls`: scope = \"tenant\" needs `by`, an account variable",
+            ),
+            ("scope = \"tenant_tool\"", "limit `calls`: scope = \"tenant_tool\" needs `by`, an account variable"),
+            ("scope = \"account\"\nby = \"thing_id\"", "`by` belongs to the scopes parameter, tenant and tenant_tool"),
+            (
+                "scope = \"parameter\"\nby = \"account.site\"",
+                "scope = \"parameter\" needs `by`, the name of a parameter",
+            ),
+            ("scope = \"account\"\nmost = 10", "`most` is what larger plans have, so it is more than units"),
+            ("scope = \"account\"", "limit `calls`: acme_get_thing costs 20, more than its 10 units"),
+        ] {
+            assert!(limit(rest).contains(wanted), "{wanted} is not in {}", limit(rest));
         }
         let (_, found) = problems(CONNECTOR, TOOL, "");
         assert_eq!(found, ["cases.toml:1: no case for the tool `acme_get_thing`"]);

@@ -308,6 +308,7 @@ pub struct RetryAfterFile {
 pub struct LimitFile {
     pub name: String,
     pub units: u32,
+    pub most: Option<u32>,
     pub per_seconds: u32,
     pub scope: String,
     #[serde(default = "yes")]

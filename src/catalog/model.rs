@@ -453,8 +453,10 @@ pub enum RetryUnit {
 pub struct Limit {
     /// Its name: what `limitType` says and what an operator tightens it by.
     pub name: &'static str,
-    /// Units in one period.
+    /// Units in one period, unless the operator sets others.
     pub units: u32,
+    /// The most an operator may set: what the vendor's largest plan has.
+    pub most: u32,
     /// Length of the period in seconds.
     pub per_seconds: u32,
     /// Whom it counts for.
@@ -463,7 +465,8 @@ pub struct Limit {
     pub every_request: bool,
     /// Units of a request that names no cost of its own.
     pub cost: u32,
-    /// For `PerParameter`: the parameter.
+    /// For `PerParameter`: the parameter. For `PerTenant` and `PerTenantTool`: the account variable that tells customers
+    /// of the provider apart.
     pub by: &'static str,
 }
 
@@ -471,6 +474,20 @@ impl Limit {
     /// Whether a request of this tool, or of the proxy, counts against it.
     pub fn counts(&self, tool: Option<&Tool>) -> bool {
         self.every_request || tool.is_some_and(|tool| tool.limits.contains(&self.name))
+    }
+
+    /// The units that count: the operator's, as far as they are allowed.
+    pub fn units_with(&self, set: Option<u32>) -> u32 {
+        set.map_or(self.units, |units| units.min(self.most))
+    }
+
+    /// The most that one call of any tool, or of the proxy, needs; with the steps before it, or by its own request alone.
+    pub fn largest_need(&self, tools: &[Tool], steps: bool) -> (u32, &'static str) {
+        let of_tools = tools.iter().filter(|tool| self.counts(Some(tool)));
+        let needs =
+            of_tools.map(|tool| (self.need(Some(tool), if steps { tool.most_requests() } else { 1 }), tool.name));
+        let alone = if self.every_request { (self.cost, "a request") } else { (0, "") };
+        needs.fold(alone, |most, need| if need.0 > most.0 { need } else { most })
     }
 
     /// Units of a call that sends so many requests. A cost that a tool declares is that of the whole call. A limit that
@@ -493,6 +510,10 @@ pub enum LimitScope {
     PerTool,
     /// All accounts of the connection together, apart for each value of a parameter.
     PerParameter,
+    /// One customer of the provider: all accounts of the connection that have the same value of a variable.
+    PerTenant,
+    /// One tool of one customer of the provider.
+    PerTenantTool,
 }
 
 /// One operation of a provider.
@@ -560,6 +581,13 @@ pub enum GroupRule {
     AtMostOne,
     /// The first needs the others.
     Needs,
+}
+
+impl Tool {
+    /// The most requests that one call sends: the steps before, and its own.
+    pub fn most_requests(&self) -> u32 {
+        1 + u32::try_from(self.before.len()).unwrap_or(u32::MAX - 1)
+    }
 }
 
 /// What a tool does to the provider's data.

@@ -53,7 +53,8 @@ impl Accounts for AccountObjects {
 #[async_trait(?Send)]
 impl Limiters for LimiterObjects {
     async fn ask(&self, scope: &str, question: Question) -> Result<Answer> {
-        ask(&self.0, scope, &question, LIMITER_DEADLINE, true).await
+        let again = !question.gives_back();
+        ask(&self.0, scope, &question, LIMITER_DEADLINE, again).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! The counters of one scope, as their Durable Object keeps them.
 
 use super::window::Window;
-use super::{Answer, Question, Want};
+use super::{Answer, LEASED_SHARE, Question, Want};
 use crate::ports::{Clock, Millis, Storage};
 use serde::{Deserialize, Serialize};
 use std::rc::Rc;
@@ -16,15 +16,21 @@ struct Counter {
     empty_at: Millis,
 }
 
+/// What a provider said. It holds until then, or until somebody has looked.
 #[derive(Serialize, Deserialize)]
 struct Block {
     limit: String,
     until: Millis,
+    #[serde(default)]
+    made_at: Millis,
+    /// From then on one call may look whether it is still so.
+    #[serde(default)]
+    look_at: Millis,
 }
 
-/// A lease is at most this part of a limit: so much may lie unused in one isolate while another is refused. Small limits
-/// are not leased at all, and so are exact.
-const LEASED_SHARE: u32 = 50;
+/// How long all others wait for the one call that looks: longer than nearly any call takes. If it is refused the provider
+/// says so again; if it is not, nobody says anything, and the wait is over.
+pub const LOOKING: Millis = 30_000;
 
 /// The counters over their storage.
 pub struct Counters {
@@ -41,57 +47,79 @@ impl Counters {
     /// Answers a question. Nothing is awaited, so it happens as a whole.
     pub fn handle(&self, question: Question) -> Answer {
         match question {
-            Question::Take(wants) => self.take(&wants),
-            Question::Block { limit, until } => self.block(limit, until),
+            Question::Take { wants, since } => self.take(&wants, since),
+            Question::Block { limit, counter, until, believed } => self.block(limit, &counter, until, believed),
         }
     }
 
-    fn take(&self, wants: &[Want]) -> Answer {
+    fn take(&self, wants: &[Want], since: Millis) -> Answer {
         let now = self.clock.now();
-        if let Some(block) = self.get::<Block>(BLOCK).filter(|block| now < block.until) {
-            return Answer::Refused { limit: block.limit, until: block.until, learnt: true };
-        }
-        let mut windows: Vec<Window> = Vec::new();
-        for want in wants {
-            let mut window = self.get::<Counter>(&key(&want.counter)).map(|counter| counter.window).unwrap_or_default();
-            window.give_back(want.unused);
-            windows.push(window);
+        let mut windows: Vec<Window> = wants.iter().map(|want| self.window(want)).collect();
+        let blocks: Vec<_> = self.blocks(wants, since, now);
+        // A lease asked for ahead is for nobody, so there is no one that could look.
+        let looks = wants.is_empty() || wants.iter().any(|want| want.need > 0);
+        if let Some((counter, block)) = blocks.iter().find(|(_, block)| !looks || now < block.look_at) {
+            let (counter, limit, until) = ((*counter).to_owned(), block.limit.clone(), block.look_at.max(now + 1));
+            self.store(wants, windows);
+            return Answer::Refused { limit, counter, until, learnt: true };
         }
         let refused = wants
             .iter()
             .zip(&mut windows)
-            .position(|(want, window)| window.free(now, want.units, want.per) < want.need);
+            .position(|(want, window)| window.free(now, want.units, counted(want)) < want.need);
         if let Some(index) = refused {
             let (want, window) = (&wants[index], &mut windows[index]);
-            let until = window.free_at(now, want.units, want.per, want.need);
-            let answer = Answer::Refused { limit: want.limit.clone(), until, learnt: false };
+            let until = window.free_at(now, want.units, counted(want), want.need);
+            let answer =
+                Answer::Refused { limit: want.limit.clone(), counter: want.counter.clone(), until, learnt: false };
             self.store(wants, windows);
             return answer;
         }
-        let mut taken = Vec::new();
+        for (counter, block) in blocks {
+            let until = now + LOOKING;
+            self.put(&block_key(counter), &Block { until, look_at: until, ..block }, until);
+        }
+        let mut units = Vec::new();
         for (want, window) in wants.iter().zip(&mut windows) {
             // Near the end of the limit leases shrink, so that isolates share what is left.
-            let free = window.free(now, want.units, want.per);
-            let units = want.lease.min(free / 4).min(want.units / LEASED_SHARE).max(want.need);
-            window.take(now, want.per, units);
-            taken.push(units);
+            let free = window.free(now, want.units, counted(want));
+            let leased = want.lease.min(free / 4).min(want.units / LEASED_SHARE).max(want.need);
+            window.take(now, counted(want), leased);
+            units.push(leased);
         }
         self.store(wants, windows);
-        Answer::Taken(taken)
+        Answer::Taken { units, at: now }
+    }
+
+    /// The window of a limit, with what is given back.
+    fn window(&self, want: &Want) -> Window {
+        let counter = self.get::<Counter>(&counter_key(&want.counter));
+        let mut window = counter.map(|counter| counter.window).unwrap_or_default();
+        for ended in &want.ended {
+            window.give_back(ended.units, ended.taken_at);
+        }
+        window
+    }
+
+    /// What the provider said that still holds for these.
+    fn blocks<'a>(&self, wants: &'a [Want], since: Millis, now: Millis) -> Vec<(&'a str, Block)> {
+        let counters = std::iter::once("").chain(wants.iter().map(|want| want.counter.as_str()));
+        let holds = |block: &Block| now < block.until && (block.made_at == 0 || block.made_at >= since);
+        counters.filter_map(|counter| Some((counter, self.get::<Block>(&block_key(counter)).filter(holds)?))).collect()
     }
 
     fn store(&self, wants: &[Want], windows: Vec<Window>) {
         for (want, window) in wants.iter().zip(windows) {
-            let counter = Counter { empty_at: window.empty_at(want.per), window };
-            self.put(&key(&want.counter), &counter, counter.empty_at);
+            let counter = Counter { empty_at: window.empty_at(counted(want)), window };
+            self.put(&counter_key(&want.counter), &counter, counter.empty_at);
         }
     }
 
-    fn block(&self, limit: String, until: Millis) -> Answer {
-        let known = self.get::<Block>(BLOCK).map_or(0, |block| block.until);
-        if until > known {
-            self.put(BLOCK, &Block { limit, until }, until);
-        }
+    /// The latest word counts, be it shorter or longer.
+    fn block(&self, limit: String, counter: &str, until: Millis, believed: Millis) -> Answer {
+        let now = self.clock.now();
+        let look_at = until.min(now.saturating_add(believed));
+        self.put(&block_key(counter), &Block { limit, until, made_at: now, look_at }, until);
         Answer::Blocked
     }
 
@@ -116,6 +144,15 @@ impl Counters {
     }
 }
 
-fn key(counter: &str) -> String {
+/// How long a unit counts: its period, and the time it may lie in an isolate before it is used.
+fn counted(want: &Want) -> Millis {
+    want.per + want.lease_time()
+}
+
+fn counter_key(counter: &str) -> String {
     format!("counter:{counter}")
+}
+
+fn block_key(counter: &str) -> String {
+    if counter.is_empty() { BLOCK.to_owned() } else { format!("block:{counter}") }
 }

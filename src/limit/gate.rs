@@ -2,8 +2,10 @@
 //!
 //! Permits are leased. An isolate that is busy with one account gets as many at a time as it will need in the next second,
 //! and asks for more behind an answer before they are used up, so that a hot path does not wait for the counter. However many
-//! calls run at once, one of them asks for more; what is not used within a second is given back with the next question.
+//! calls run at once, one of them asks for more. What is not used in its time goes back into the period it came from: with the
+//! next question, or by itself when there is none.
 
+use super::pool::{Pool, Units};
 use super::{Answer, Limiters, Question, Want};
 use crate::catalog::model::{Limit, LimitScope};
 use crate::catalog::{Connector, Tool};
@@ -14,92 +16,58 @@ use crate::json;
 use crate::ports::Millis;
 use serde_json::{Map, Value};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 
-/// How long a lease may be used.
-const LEASE: Millis = 1_000;
-/// The most units leased at once.
-const LARGEST_LEASE: u32 = 256;
-/// Fewer units than this in a second are not worth asking ahead.
-const WORTH_IT: u32 = 4;
-/// How long one question keeps others from asking for more.
-const PATIENCE: Millis = 5_000;
-/// More pools than this are cleared of those that are over.
+/// More pools or refusals than this are cleared of those that are over.
 const MANY: usize = 4096;
+/// How long an isolate believes a refusal before it asks the counter again: units come back, and an operator lifts a wait.
+const BELIEVED: Millis = 5_000;
+/// What a provider says is believed for at least so long before one call looks whether it is still so.
+pub const WAIT_BELIEVED: Millis = 3_600_000;
+/// Nobody waits longer than this for anything a provider said.
+const LONGEST_WAIT: Millis = 30 * 86_400_000;
+
+/// A counter: its scope, and its name there. Without a name: the whole scope.
+type Key = (String, String);
 
 /// What an isolate remembers: leases, and refusals that still hold.
 #[derive(Default)]
 pub struct Leases {
-    pools: RefCell<HashMap<(String, String), Pool>>,
-    refusals: RefCell<HashMap<String, (String, Millis, bool)>>,
+    pools: RefCell<HashMap<Key, Pool>>,
+    refusals: RefCell<HashMap<Key, Refusal>>,
+    behind: RefCell<Vec<Behind>>,
 }
 
-#[derive(Default)]
-struct Pool {
-    /// Units and until when they may be used, oldest first.
-    units: VecDeque<(u32, Millis)>,
-    /// Units whose time was over before they were used.
-    unused: u32,
-    /// Units used since `asked`.
-    used: u32,
-    /// When more than the need of one call was last asked for.
-    asked: Millis,
-    /// Until when the answer to that is waited for.
-    asking: Millis,
-    /// The size of the last lease.
-    size: u32,
+#[derive(Clone)]
+struct Refusal {
+    limit: String,
+    /// What the caller is told.
+    until: Millis,
+    learnt: bool,
+    /// Until when the counter is not asked.
+    believed: Millis,
+    /// Until when the counter is asked although no limit wants it.
+    ends: Millis,
 }
 
-impl Pool {
-    fn left(&mut self, now: Millis) -> u32 {
-        while let Some((units, _)) = self.units.front().filter(|(_, until)| now >= *until) {
-            self.unused += units;
-            self.units.pop_front();
-        }
-        self.units.iter().map(|(units, _)| units).sum()
-    }
-
-    fn take(&mut self, mut need: u32) {
-        self.used += need;
-        while let Some((units, _)) = self.units.front_mut().filter(|_| need > 0) {
-            let taken = need.min(*units);
-            (*units, need) = (*units - taken, need - taken);
-            if *units == 0 {
-                self.units.pop_front();
-            }
-        }
-    }
-
-    /// Whether the next lease should be asked for ahead: little is left, or what is left is soon over, and it is used.
-    fn is_low(&mut self, now: Millis) -> bool {
-        let left = self.left(now);
-        let until = self.units.back().map_or(0, |(_, until)| *until);
-        now >= self.asking && self.used >= WORTH_IT && (left * 4 < self.size || now + LEASE / 2 > until)
-    }
-
-    /// How much to ask for: what a second takes at the speed of lately.
-    fn ask(&mut self, now: Millis, need: u32) -> u32 {
-        if now >= self.asked + 2 * LEASE {
-            self.used = 0;
-        }
-        self.asked = now;
-        let lease = (self.used * 2).min(LARGEST_LEASE).max(need);
-        if lease > need {
-            (self.used, self.asking) = (0, now + PATIENCE);
-        }
-        lease
-    }
-
-    fn is_over(&self, now: Millis) -> bool {
-        now >= self.asking.max(self.asked + 2 * LEASE)
-    }
+/// What is to be done behind an answer.
+pub enum Behind {
+    /// A lease to ask for ahead.
+    Refill(Ask),
+    /// When this time has passed, what was not used goes back.
+    GiveBack(Ask, Millis),
 }
 
-/// A lease to ask for behind an answer.
-pub struct Refill {
+/// A question to the counters of one scope.
+#[derive(Clone)]
+pub struct Ask {
     scope: String,
     wants: Vec<Want>,
+    since: Millis,
 }
+
+/// What a call was granted of one scope, to be put back if another scope refuses.
+type Granted = (Key, Units);
 
 /// Which limits a call counts against, and how much.
 pub struct Call<'a> {
@@ -125,11 +93,21 @@ impl Call<'_> {
         match limit.scope {
             LimitScope::PerApp => self.connection.id.clone(),
             LimitScope::PerAccount | LimitScope::PerTool => self.account.to_owned(),
+            LimitScope::PerTenant | LimitScope::PerTenantTool => self.tenant(limit),
             LimitScope::PerParameter => {
                 let value = self.input.and_then(|input| json::to_text(input.get(limit.by)?)).unwrap_or_default();
                 format!("{}/{}", self.connection.id, crate::digest::short(&value))
             }
         }
+    }
+
+    /// The customer an account belongs to. As long as that is not known of an account, it counts by itself.
+    fn tenant(&self, limit: &Limit) -> String {
+        let tenant = self.variables.and_then(|known| known.get(limit.by)).filter(|tenant| !tenant.is_empty());
+        tenant.map_or_else(
+            || self.account.to_owned(),
+            |tenant| format!("{}/tenant/{}", self.connection.id, crate::digest::short(&tenant.to_lowercase())),
+        )
     }
 
     /// Whether a limit has anything to do with this call.
@@ -140,162 +118,305 @@ impl Call<'_> {
 
     fn counter(&self, limit: &Limit) -> String {
         match (limit.scope, self.tool) {
-            (LimitScope::PerTool, Some(tool)) => format!("{}/{}", limit.name, tool.name),
+            (LimitScope::PerTool | LimitScope::PerTenantTool, Some(tool)) => format!("{}/{}", limit.name, tool.name),
             _ => limit.name.to_owned(),
         }
     }
 
-    fn wants(&self) -> BTreeMap<String, Vec<Want>> {
+    fn wants(&self) -> Result<BTreeMap<String, Vec<Want>>> {
         let mut wants: BTreeMap<String, Vec<Want>> = BTreeMap::new();
         for limit in self.connector.limits.iter().filter(|limit| self.counts(limit)) {
             let need = limit.need(self.tool, self.requests);
-            let units = self.connection.limits.get(limit.name).map_or(limit.units, |units| (*units).min(limit.units));
+            let units = limit.units_with(self.connection.limits.get(limit.name).copied());
+            if need > units {
+                return Err(self.never(limit, need, units));
+            }
             wants.entry(self.scope(limit)).or_default().push(Want {
                 counter: self.counter(limit),
                 limit: limit.name.to_owned(),
                 units,
-                per: Millis::from(limit.per_seconds) * 1000,
+                per: period(limit),
                 need,
                 lease: need,
-                unused: 0,
+                ended: Vec::new(),
             });
         }
-        wants
+        Ok(wants)
     }
 
-    fn error(&self, limit: &str, until: Millis, now: Millis, learnt: bool) -> Error {
+    /// A call that no wait helps.
+    fn never(&self, limit: &Limit, need: u32, units: u32) -> Error {
+        let what = self.tool.map_or("a request", |tool| tool.name);
+        let message = format!(
+            "{what} needs {need} units of the limit {}, and the connection `{}` allows {units}: PATCH its `limits`",
+            limit.name, self.connection.name
+        );
+        Error::new(Code::ConnectionMisconfigured, message).of(self.connector.id).with(|details| {
+            details.origin = Origin::Platform;
+            details.limit_type = Some(limit.name.to_owned());
+        })
+    }
+
+    fn error(&self, Refusal { limit, until, learnt, .. }: &Refusal, now: Millis) -> Error {
         let wait = until.saturating_sub(now).div_ceil(1000).max(1);
         let name = self.connector.name;
-        let message = if learnt {
+        let message = if *learnt {
             format!("{name} asked to wait, and the wait is not over; try again in {wait} s")
         } else {
             format!("the limit {limit} of {name} is used up; try again in {wait} s")
         };
         Error::new(Code::RateLimitExceeded, message).of(self.connector.id).with(|details| {
-            details.origin = if learnt { Origin::Provider } else { Origin::Platform };
+            details.origin = if *learnt { Origin::Provider } else { Origin::Platform };
             details.retry_after = Some(wait);
-            details.limit_type = Some(limit.to_owned());
+            details.limit_type = Some(limit.clone());
         })
     }
 }
 
+fn period(limit: &Limit) -> Millis {
+    Millis::from(limit.per_seconds) * 1000
+}
+
 impl Leases {
-    /// Grants a call, or fails with the exact time to wait. What it answers with is to be asked for behind the answer.
-    pub async fn enter(&self, call: &Call<'_>, limiters: &dyn Limiters, now: Millis) -> Result<Vec<Refill>> {
-        let wants = call.wants();
-        for scope in wants.keys().map(String::as_str).chain([call.account]) {
-            if let Some((limit, until, learnt)) = self.refusal(scope, now) {
-                return Err(call.error(&limit, until, now, learnt));
+    /// Grants a call, or fails with the exact time to wait. Afterwards there may be something to do [`behind`](Self::behind)
+    /// the answer.
+    pub async fn enter(&self, call: &Call<'_>, limiters: &dyn Limiters, now: Millis) -> Result<()> {
+        let mut wants = call.wants()?;
+        if self.is_told_to_wait(call.account, now) {
+            wants.entry(call.account.to_owned()).or_default();
+        }
+        for (scope, wants) in &wants {
+            let counters = wants.iter().map(|want| want.counter.as_str()).chain([""]);
+            let mut refusals = counters.filter_map(|counter| self.refusal(scope, counter, now));
+            if let Some(refusal) = refusals.find(|refusal| refusal.learnt) {
+                return Err(call.error(&refusal, now));
             }
         }
-        let mut refills = Vec::new();
+        let (mut granted, mut asks) = (Vec::new(), Vec::new());
         for (scope, wants) in wants {
-            if self.take_leased(&scope, &wants, now) {
-                refills.extend(self.ahead(scope, wants, now));
-                continue;
-            }
-            let wants = self.with_leases(&scope, wants, now);
-            match limiters.ask(&scope, Question::Take(wants.clone())).await? {
-                Answer::Taken(units) => self.keep(&scope, &wants, &units, now),
-                Answer::Refused { limit, until, learnt } => {
-                    let error = call.error(&limit, until, now, learnt);
-                    self.refusals.borrow_mut().insert(scope, (limit, until, learnt));
-                    return Err(error);
+            let ask = Ask { scope, wants, since: call.connection.updated_at };
+            asks.push(ask.clone());
+            match self.enter_scope(ask, limiters, now).await {
+                Ok(units) => granted.extend(units),
+                Err(failure) => {
+                    // What another scope granted is left to the next call, or given back.
+                    self.put_back(granted, asks, now);
+                    return Err(failure.map_or_else(|error| error, |refusal| call.error(&refusal, now)));
                 }
-                Answer::Blocked => {}
             }
         }
-        Ok(refills)
+        Ok(())
     }
 
-    /// Asks for a lease ahead. If that fails, the next call that finds none left asks for itself.
-    pub async fn refill(&self, Refill { scope, wants }: Refill, limiters: &dyn Limiters, now: Millis) {
-        match limiters.ask(&scope, Question::Take(wants.clone())).await {
-            Ok(Answer::Taken(units)) => self.keep(&scope, &wants, &units, now),
-            Ok(Answer::Refused { limit, until, learnt }) => {
-                self.refusals.borrow_mut().insert(scope, (limit, until, learnt));
+    /// What has come up that nobody needs to wait for.
+    pub fn behind(&self) -> Vec<Behind> {
+        std::mem::take(&mut *self.behind.borrow_mut())
+    }
+
+    async fn enter_scope(
+        &self,
+        ask: Ask,
+        limiters: &dyn Limiters,
+        now: Millis,
+    ) -> std::result::Result<Vec<Granted>, Result<Refusal>> {
+        if let Some(granted) = self.take_leased(&ask, now) {
+            self.ask_ahead(ask, now);
+            return Ok(granted);
+        }
+        if let Some(refusal) = ask.wants.iter().find_map(|want| self.refusal(&ask.scope, &want.counter, now)) {
+            return Err(Ok(refusal));
+        }
+        let ask = self.with_leases(ask, now);
+        match put(&ask, limiters).await.map_err(Err)? {
+            Answer::Taken { units, at } => {
+                self.refusals.borrow_mut().remove(&(ask.scope.clone(), String::new()));
+                Ok(self.keep(&ask, &units, at, now))
             }
-            Ok(Answer::Blocked) | Err(_) => {}
+            Answer::Refused { limit, counter, until, learnt } => {
+                self.answered(&ask);
+                // What was leased meanwhile is as good.
+                if let Some(granted) = self.take_leased(&ask, now).filter(|_| !learnt) {
+                    return Ok(granted);
+                }
+                Err(Ok(self.refuse(&ask.scope, counter, limit, until, learnt, now)))
+            }
+            Answer::Blocked => Ok(Vec::new()),
         }
     }
 
-    /// The provider said when to come back: nobody asks it before.
-    pub async fn learn(&self, call: &Call<'_>, limit_type: &str, until: Millis, limiters: &dyn Limiters) {
-        let limit = call.connector.limits.iter().find(|limit| limit.name == limit_type);
+    /// Asks for a lease ahead, or gives back what was not used. If that fails, the next call that finds none left asks for
+    /// itself, and what was not given back comes back when its period is over.
+    pub async fn settle(&self, ask: Ask, limiters: &dyn Limiters, now: Millis) {
+        match put(&ask, limiters).await {
+            Ok(Answer::Taken { units, at }) => {
+                self.keep(&ask, &units, at, now);
+            }
+            Ok(Answer::Refused { limit, counter, until, learnt }) => {
+                self.answered(&ask);
+                self.refuse(&ask.scope, counter, limit, until, learnt, now);
+            }
+            Ok(Answer::Blocked) | Err(_) => self.answered(&ask),
+        }
+    }
+
+    /// The question that gives back what was not used; none when all of it was used or is given back already.
+    pub fn unused(&self, ask: Ask, now: Millis) -> Option<Ask> {
+        let mut pools = self.pools.borrow_mut();
+        let mut wants = Vec::new();
+        for want in ask.wants {
+            let key = (ask.scope.clone(), want.counter.clone());
+            let ended = pools.get_mut(&key).map(|pool| pool.ended(now)).unwrap_or_default();
+            if !ended.is_empty() {
+                wants.push(Want { need: 0, lease: 0, ended, ..want });
+            }
+        }
+        (!wants.is_empty()).then_some(Ask { wants, ..ask })
+    }
+
+    /// The provider said when to come back: nobody asks it before. Of a limit that is known, that is said of what counts
+    /// against it; of anything else, of the account.
+    pub async fn learn(&self, call: &Call<'_>, limit_type: &str, wait: Millis, limiters: &dyn Limiters, now: Millis) {
+        let limit = call.connector.limits.iter().find(|limit| limit.name == limit_type && call.counts(limit));
         let scope = limit.map_or_else(|| call.account.to_owned(), |limit| call.scope(limit));
-        self.refusals.borrow_mut().insert(scope.clone(), (limit_type.to_owned(), until, true));
+        let counter = limit.map_or_else(String::new, |limit| call.counter(limit));
+        let believed = limit.map_or(0, period).max(WAIT_BELIEVED);
+        let wait = wait.min(LONGEST_WAIT);
+        let refusal = self.refuse(&scope, counter.clone(), limit_type.to_owned(), now + wait.min(believed), true, now);
+        let ends = now + wait;
+        self.refusals.borrow_mut().insert((scope.clone(), counter.clone()), Refusal { ends, ..refusal });
         // If this fails the next 429 teaches it again.
-        let _ = limiters.ask(&scope, Question::Block { limit: limit_type.to_owned(), until }).await;
+        let limit = limit_type.to_owned();
+        let _ = limiters.ask(&scope, Question::Block { limit, counter, until: now + wait, believed }).await;
     }
 
-    fn refusal(&self, scope: &str, now: Millis) -> Option<(String, Millis, bool)> {
+    fn refuse(&self, scope: &str, counter: String, limit: String, until: Millis, learnt: bool, now: Millis) -> Refusal {
         let mut refusals = self.refusals.borrow_mut();
         if refusals.len() > MANY {
-            refusals.retain(|_, (_, until, _)| now < *until);
+            refusals.retain(|_, refusal| now < refusal.believed);
         }
-        refusals.get(scope).filter(|(_, until, _)| now < *until).cloned()
+        let key = (scope.to_owned(), counter);
+        let ends = refusals.get(&key).map_or(0, |known| known.ends).max(until);
+        let refusal = Refusal { limit, until, learnt, believed: until.min(now + BELIEVED), ends };
+        refusals.insert(key, refusal.clone());
+        refusal
     }
 
-    fn take_leased(&self, scope: &str, wants: &[Want], now: Millis) -> bool {
+    fn refusal(&self, scope: &str, counter: &str, now: Millis) -> Option<Refusal> {
+        let refusals = self.refusals.borrow();
+        refusals.get(&(scope.to_owned(), counter.to_owned())).filter(|refusal| now < refusal.believed).cloned()
+    }
+
+    /// Whether a provider told all of an account to wait.
+    fn is_told_to_wait(&self, account: &str, now: Millis) -> bool {
+        let refusals = self.refusals.borrow();
+        refusals.get(&(account.to_owned(), String::new())).is_some_and(|refusal| now < refusal.ends)
+    }
+
+    fn take_leased(&self, ask: &Ask, now: Millis) -> Option<Vec<Granted>> {
         let mut pools = self.pools.borrow_mut();
-        let key = |want: &Want| (scope.to_owned(), want.counter.clone());
-        let mut enough = |want: &Want| pools.get_mut(&key(want)).is_some_and(|pool| pool.left(now) >= want.need);
-        if !wants.iter().all(&mut enough) {
-            return false;
+        let key = |want: &Want| (ask.scope.clone(), want.counter.clone());
+        let mut enough = !ask.wants.is_empty();
+        for want in &ask.wants {
+            // Each is looked at, whatever the one before had: what is over in it must be given back in time.
+            enough &= pools.get_mut(&key(want)).is_some_and(|pool| pool.left(now) >= want.need);
         }
-        for want in wants {
+        if !enough {
+            return None;
+        }
+        let mut granted = Vec::new();
+        for want in &ask.wants {
             if let Some(pool) = pools.get_mut(&key(want)) {
-                pool.take(want.need);
+                granted.extend(pool.take(want.need).into_iter().map(|units| (key(want), units)));
             }
         }
-        true
+        Some(granted)
     }
 
-    /// The lease to ask for now although there is enough for this call.
-    fn ahead(&self, scope: String, wants: Vec<Want>, now: Millis) -> Option<Refill> {
+    fn put_back(&self, granted: Vec<Granted>, asks: Vec<Ask>, now: Millis) {
+        let mut pools = self.pools.borrow_mut();
+        for (key, units) in granted {
+            pools.entry(key).or_default().put(units);
+        }
+        let over = |ask| Behind::GiveBack(ask, now + super::LONGEST_LEASE);
+        self.behind.borrow_mut().extend(asks.into_iter().map(over));
+    }
+
+    /// Asks for the lease that will be needed although there was enough for this call.
+    fn ask_ahead(&self, mut ask: Ask, now: Millis) {
         let mut pools = self.pools.borrow_mut();
         let mut low = Vec::new();
-        for mut want in wants {
-            let Some(pool) = pools.get_mut(&(scope.clone(), want.counter.clone())) else { continue };
-            if pool.is_low(now) {
-                (want.unused, want.lease, want.need) = (std::mem::take(&mut pool.unused), pool.ask(now, want.need), 0);
+        for mut want in ask.wants {
+            let Some(pool) = pools.get_mut(&(ask.scope.clone(), want.counter.clone())) else { continue };
+            if pool.is_low(now, want.lease_time()) {
+                (want.ended, want.lease, want.need) = (pool.ended(now), pool.ask(now, want.lease_time(), want.need), 0);
                 low.push(want);
             }
         }
-        (!low.is_empty()).then_some(Refill { scope, wants: low })
+        if !low.is_empty() {
+            ask.wants = low;
+            self.behind.borrow_mut().push(Behind::Refill(ask));
+        }
     }
 
     /// Says how much to lease: the need of this call, and if nobody else is asking, what the next ones will need.
-    fn with_leases(&self, scope: &str, wants: Vec<Want>, now: Millis) -> Vec<Want> {
+    fn with_leases(&self, mut ask: Ask, now: Millis) -> Ask {
         let mut pools = self.pools.borrow_mut();
         if pools.len() > MANY {
             pools.retain(|_, pool| !pool.is_over(now));
         }
-        wants
-            .into_iter()
-            .map(|mut want| {
-                let pool = pools.entry((scope.to_owned(), want.counter.clone())).or_default();
-                want.unused = std::mem::take(&mut pool.unused);
-                if now >= pool.asking {
-                    want.lease = pool.ask(now, want.need);
-                }
-                pool.used += want.need;
-                want
-            })
-            .collect()
+        for want in &mut ask.wants {
+            let pool = pools.entry((ask.scope.clone(), want.counter.clone())).or_default();
+            want.ended = pool.ended(now);
+            want.lease = pool.ask(now, want.lease_time(), want.need);
+            pool.use_up(want.need);
+        }
+        ask
     }
 
-    fn keep(&self, scope: &str, wants: &[Want], units: &[u32], now: Millis) {
+    /// Keeps what was granted beyond the need of this call. Its time runs from when it was asked for.
+    fn keep(&self, ask: &Ask, granted: &[u32], taken_at: Millis, asked_at: Millis) -> Vec<Granted> {
         let mut pools = self.pools.borrow_mut();
-        for (want, units) in wants.iter().zip(units) {
-            let Some(pool) = pools.get_mut(&(scope.to_owned(), want.counter.clone())) else { continue };
+        let (mut used, mut until) = (Vec::new(), 0);
+        for (want, units) in ask.wants.iter().zip(granted) {
+            let key = (ask.scope.clone(), want.counter.clone());
+            let Some(pool) = pools.get_mut(&key) else { continue };
+            let of = |units: u32| Units { units, until: asked_at + want.lease_time(), taken_at };
             if *units > want.need {
-                pool.units.push_back((units - want.need, now + LEASE));
-                pool.size = *units;
+                pool.lease(*units, of(units - want.need));
+                until = until.max(asked_at + want.lease_time());
             }
-            if want.lease > want.need || want.need == 0 {
-                pool.asking = 0;
+            if want.lease > want.need {
+                pool.answered();
+            }
+            used.push((key, of(want.need)));
+        }
+        if until > 0 {
+            self.behind.borrow_mut().push(Behind::GiveBack(ask.clone(), until));
+        }
+        used
+    }
+
+    /// Nobody waits for the answer to this any more.
+    fn answered(&self, ask: &Ask) {
+        let mut pools = self.pools.borrow_mut();
+        for want in ask.wants.iter().filter(|want| want.lease > want.need) {
+            if let Some(pool) = pools.get_mut(&(ask.scope.clone(), want.counter.clone())) {
+                pool.answered();
             }
         }
+    }
+}
+
+/// Asks. Whether units that were given back have come back cannot be known when no answer came, so they are not given back
+/// again: they come back by themselves when their period is over.
+async fn put(ask: &Ask, limiters: &dyn Limiters) -> Result<Answer> {
+    let question = Question::Take { wants: ask.wants.clone(), since: ask.since };
+    let again = question.gives_back();
+    match limiters.ask(&ask.scope, question).await {
+        Err(_) if again => {
+            let wants = ask.wants.iter().map(|want| Want { ended: Vec::new(), ..want.clone() }).collect();
+            limiters.ask(&ask.scope, Question::Take { wants, since: ask.since }).await
+        }
+        answer => answer,
     }
 }

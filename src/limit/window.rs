@@ -25,6 +25,9 @@ impl Window {
 
     /// Takes units that are free.
     pub fn take(&mut self, now: Millis, per: Millis, units: u32) {
+        if units == 0 {
+            return;
+        }
         match self.0.back_mut() {
             Some((first, last, used)) if now < *first + (per / SLICES).max(1) => {
                 *last = now.max(*last);
@@ -34,12 +37,12 @@ impl Window {
         }
     }
 
-    /// Gives units back that were taken lately.
-    pub fn give_back(&mut self, mut units: u32) {
-        for (.., used) in self.0.iter_mut().rev() {
-            let given = units.min(*used);
-            *used -= given;
-            units -= given;
+    /// Gives back units that were taken at that time and not used. They come off what was taken then and off nothing else:
+    /// what others took later stays counted. Where nothing is remembered of that time, they have come back by themselves.
+    pub fn give_back(&mut self, units: u32, taken_at: Millis) {
+        let slice = self.0.iter_mut().find(|(first, last, _)| (*first..=*last).contains(&taken_at));
+        if let Some((.., used)) = slice {
+            *used = used.saturating_sub(units);
         }
     }
 
@@ -98,7 +101,19 @@ mod tests {
         let at = window.free_at(30_000, 3, PER, 1);
         assert_eq!(window.clone().free(at - 1, 3, PER), 0);
         assert!(window.clone().free(at, 3, PER) >= 1);
-        window.give_back(1);
-        assert_eq!(window.free(at - 1, 3, PER), 1);
+    }
+
+    #[test]
+    fn what_comes_back_comes_off_its_own_time() {
+        let mut window = Window::default();
+        window.take(0, PER, 5);
+        window.take(30_000, PER, 5);
+        window.give_back(2, 0);
+        assert_eq!(window.free(30_001, 10, PER), 2);
+        assert_eq!(window.free(PER, 10, PER), 5, "what was taken later is all still there");
+        window.give_back(2, 0);
+        assert_eq!(window.free(PER, 10, PER), 5, "what is over has come back already");
+        window.give_back(9, 30_000);
+        assert_eq!(window.free(PER, 10, PER), 10);
     }
 }

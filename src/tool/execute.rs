@@ -95,7 +95,7 @@ pub async fn after_failure(app: &App, used: &Used, call: &gate::Call<'_>, mut er
     if error.code == Code::RateLimitExceeded && by_provider {
         let wait = error.details.retry_after.unwrap_or(1);
         let limit = error.details.limit_type.clone().unwrap_or_default();
-        app.isolate.leases.learn(call, &limit, app.now() + wait * 1000, &*app.limiters).await;
+        app.isolate.leases.learn(call, &limit, wait.saturating_mul(1000), &*app.limiters, app.now()).await;
     }
     if error.code == Code::InsufficientScope && error.details.reauthorize_url.is_none() {
         error.details.reauthorize_url =

@@ -126,6 +126,7 @@ fn every_stored_record_is_explained() {
         "answer:",
         "audit",
         "block",
+        "block:",
         "caller:",
         "choice:",
         "connection:",
