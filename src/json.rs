@@ -68,12 +68,15 @@ pub fn to_text(value: &Value) -> Option<String> {
     }
 }
 
+/// A place makes no list longer than this; a larger number is a member's name.
+const LONGEST: usize = 1_000;
+
 /// Puts a value at a place, making the objects and arrays on the way: a number makes an array.
 pub fn place(root: &mut Value, pointer: &str, new: Value) {
     let tokens: Vec<String> = pointer.split('/').skip(1).map(unescape).collect();
     let mut at = root;
     for token in &tokens {
-        if let (Ok(index), false) = (token.parse::<usize>(), at.is_object()) {
+        if let Some(index) = token.parse().ok().filter(|index| *index < LONGEST && !at.is_object()) {
             if !at.is_array() {
                 *at = Value::Array(Vec::new());
             }

@@ -31,7 +31,7 @@ pub fn encode(param: &Param, value: Value) -> Result<Value> {
         Encode::EpochSeconds => json!(instant(param, &value)? / 1000),
         Encode::EpochMilliseconds => json!(instant(param, &value)?),
         Encode::Adf => match value {
-            Value::String(markdown) => super::adf::document(&markdown),
+            Value::String(markdown) => super::adf::document(&markdown)?,
             written => written,
         },
         Encode::NullIfEmpty => Some(value).filter(|value| *value != json!("")).unwrap_or_default(),
@@ -90,7 +90,7 @@ fn slashes_twice(value: Value) -> Value {
 fn instant(param: &Param, value: &Value) -> Result<u64> {
     match value {
         Value::Number(number) => {
-            number.as_u64().map(|seconds| seconds * 1000).ok_or_else(|| wrong(param, "is no time"))
+            number.as_u64().and_then(|seconds| seconds.checked_mul(1000)).ok_or_else(|| wrong(param, "is no time"))
         }
         other => {
             timestamp::parse(&text(other)).ok_or_else(|| wrong(param, "must be a date-time, e.g. 2027-01-15T08:00:00Z"))

@@ -7,6 +7,7 @@ use super::coerce::{self, Nulls};
 use super::dialect::{self, CLEAR_FIELDS};
 use super::together;
 use crate::catalog::Tool;
+use crate::catalog::model::Encode;
 use crate::code::Code;
 use crate::error::{Error, Problem, Result};
 use crate::timestamp;
@@ -47,6 +48,12 @@ pub fn check(tool: &Tool, input: Value) -> Result<Map<String, Value>> {
     if let Some(Value::Number(number)) = fields.get("cursor").filter(|_| tool.page.is_some()) {
         let text = number.to_string();
         fields.insert("cursor".into(), Value::String(text));
+    }
+    // A document in ADF is as good as one in Markdown, and is told apart again where it is written.
+    for param in tool.params.iter().filter(|param| param.encode == Encode::Adf) {
+        if let Some(value) = fields.get_mut(param.name).filter(|value| super::adf::is_document(value)) {
+            *value = Value::String(value.to_string());
+        }
     }
     let emptied = fields.remove(CLEAR_FIELDS);
     let nulls = if emptied.is_some() { Nulls::LeftOut } else { Nulls::Meant };

@@ -8,6 +8,9 @@ use serde_json::Value;
 /// What stands between parts. All of them are base64, which has no `-`, so this never occurs inside one.
 const BOUNDARY: &str = "valetkey";
 
+/// The longest header text that stands in one line as it is.
+const LONGEST: usize = 900;
+
 /// Writes a message from its parts (`connectors/README.md`).
 pub fn write(parts: &Value) -> Result<String> {
     let mut out = String::new();
@@ -20,7 +23,7 @@ pub fn write(parts: &Value) -> Result<String> {
         out.push_str(&format!("Subject: {}\r\n", words("subject", &subject)?));
     }
     if let Some(id) = text(parts, "in_reply_to") {
-        out.push_str(&format!("In-Reply-To: {}\r\n", plain("in_reply_to", id.trim())?));
+        out.push_str(&format!("In-Reply-To: {}\r\n", folded("in_reply_to", "In-Reply-To: ".len(), &id)?));
     }
     if let Some(ids) = text(parts, "references").map(|ids| references(&ids)).filter(|ids| !ids.is_empty()) {
         out.push_str(&format!("References: {ids}\r\n"));
@@ -95,7 +98,7 @@ fn attach(attachment: &Value) -> Result<String> {
     let kind = attachment["mime_type"].as_str().unwrap_or("application/octet-stream");
     let content = attachment["content_base64"].as_str().and_then(digest::from_base64);
     let content = content.ok_or_else(|| wrong("attachments", "content_base64 must be base64"))?;
-    let kind = plain("attachments", kind)?;
+    let kind = printable("attachments", kind)?;
     let name = file_name(name)?;
     let head = format!(
         "Content-Type: {kind}\r\nContent-Disposition: attachment; {name}\r\nContent-Transfer-Encoding: base64\r\n"
@@ -106,8 +109,12 @@ fn attach(attachment: &Value) -> Result<String> {
 /// `filename="a.txt"`, or RFC 2231 where it is not plain ASCII.
 fn file_name(name: &str) -> Result<String> {
     let name = plain("attachments", name)?;
-    if name.is_ascii() && !name.contains(['"', '\\']) {
+    if name.len() <= 200 && !name.contains(['"', '\\']) && name.bytes().all(|b| matches!(b, b' '..=b'~')) {
         return Ok(format!("filename=\"{name}\""));
+    }
+    // Encoded, it is up to three times as long, and a line may have 998 characters.
+    if name.len() > 300 {
+        return Err(wrong("attachments", "file_name must have at most 300 bytes"));
     }
     let encoded = percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC);
     Ok(format!("filename*=UTF-8''{encoded}"))
@@ -160,20 +167,23 @@ fn address(text: &str) -> Result<String> {
     };
     let fine =
         address.is_ascii() && address.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty());
-    if !fine || address.contains([' ', ',', ';', '<', '>']) {
+    // RFC 5321 section 4.5.3.1: 64 for the user, 255 for the host.
+    if !fine || address.len() > 320 || address.bytes().any(|b| !matches!(b, b'!'..=b'~') || b",;<>".contains(&b)) {
         return Err(wrong("address", &format!("`{address}` is not an e-mail address")));
     }
     if name.is_empty() {
         return Ok(address.to_owned());
     }
-    let name = if name.is_ascii() { format!("\"{}\"", name.replace(['\\', '"'], "")) } else { words("address", name)? };
+    let plain = name.len() <= 500 && name.bytes().all(|b| matches!(b, b' '..=b'~'));
+    let name = if plain { format!("\"{}\"", name.replace(['\\', '"'], "")) } else { words("address", name)? };
     Ok(format!("{name} <{address}>"))
 }
 
 /// Header text: as it is when ASCII, else encoded words of at most 75 characters (RFC 2047).
 fn words(what: &str, text: &str) -> Result<String> {
     let text = plain(what, text)?;
-    if text.is_ascii() {
+    // 998 is the most a line may have (RFC 5322 section 2.1.1), with its name and what follows the words.
+    if text.len() <= LONGEST && text.bytes().all(|b| matches!(b, b' '..=b'~')) {
         return Ok(text.to_owned());
     }
     let mut encoded: Vec<String> = Vec::new();
@@ -189,6 +199,32 @@ fn words(what: &str, text: &str) -> Result<String> {
     let encoded: Vec<_> =
         encoded.iter().map(|piece| format!("=?UTF-8?B?{}?=", digest::base64(piece.as_bytes()))).collect();
     Ok(encoded.join("\r\n "))
+}
+
+/// Ids, over as many lines as they need.
+fn folded(what: &str, begins_at: usize, text: &str) -> Result<String> {
+    let mut out = String::new();
+    let mut column = begins_at;
+    for word in plain(what, text.trim())?.split_ascii_whitespace() {
+        let word = printable(what, word)?;
+        if !out.is_empty() {
+            // Lines stay as they are while they are short enough to be one.
+            let separator = if column + 1 + word.len() > LONGEST { "\r\n " } else { " " };
+            column = if separator == " " { column + 1 } else { 1 };
+            out.push_str(separator);
+        }
+        out.push_str(word);
+        column += word.len();
+    }
+    Ok(out)
+}
+
+/// Refuses what is no printable ASCII, or too long for a line: it could not be read in a header.
+fn printable<'a>(what: &str, text: &'a str) -> Result<&'a str> {
+    if text.len() <= LONGEST && text.bytes().all(|b| matches!(b, b' '..=b'~')) {
+        return Ok(text);
+    }
+    Err(wrong(what, &format!("must be printable ASCII, at most {LONGEST} bytes")))
 }
 
 /// Refuses line breaks: they would start another header.
@@ -247,6 +283,25 @@ mod tests {
             json!({ "to": "a@example.com", "attachments": [{ "content_base64": "%" }] }),
         ] {
             assert!(write(&parts).is_err());
+        }
+    }
+
+    #[test]
+    fn a_line_of_a_message_is_never_too_long() {
+        let ids: Vec<_> = (0..200).map(|n| format!("<{n}.aaaaaaaaaaaaaaaa@mail.example.com>")).collect();
+        let parts = json!({ "to": "a@example.com", "subject": "word ".repeat(400), "references": ids.join(" "), "body": "x",
+            "attachments": [{ "file_name": "é".repeat(100), "content_base64": "aGk=" }] });
+        let message = write(&parts).unwrap();
+        assert!(message.split("\r\n").all(|line| line.len() <= 998), "{message}");
+        let unfolded = message.replace("\r\n ", " ");
+        assert!(unfolded.contains(&format!("References: {}\r\n", ids.join(" "))), "{unfolded}");
+        for wrong in [
+            json!({ "to": "a@example.com", "in_reply_to": "<é@x>" }),
+            json!({ "to": format!("{}@example.com", "a".repeat(400)) }),
+            json!({ "to": "a@example.com", "attachments": [{ "mime_type": "text/\u{1}", "content_base64": "aGk=" }] }),
+            json!({ "to": "a@example.com", "attachments": [{ "file_name": "é".repeat(400), "content_base64": "aGk=" }] }),
+        ] {
+            assert!(write(&wrong).is_err(), "{wrong}");
         }
     }
 }

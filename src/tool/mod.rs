@@ -1,6 +1,7 @@
 //! Calling a tool: input → request → answer → result or error. Everything but [`execute`] is pure.
 
-mod adf;
+pub mod adf;
+mod adf_nodes;
 pub mod coerce;
 mod computed;
 pub mod dialect;

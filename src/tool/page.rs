@@ -60,7 +60,10 @@ pub fn next(page: &Page, input: &Map<String, Value>, response: &Response, body: 
             let step = if page.style == PageStyle::ByNumber { 1 } else { items };
             let counts_items = page.style == PageStyle::ByOffset && !page.total.is_empty();
             let total = json::find(body, page.total).and_then(Value::as_u64).filter(|_| counts_items);
-            (items > 0 && total.is_none_or(|total| now + step < total)).then(|| (now + step).to_string())
+            let next = now.checked_add(step);
+            (items > 0 && next.is_some_and(|next| total.is_none_or(|total| next < total)))
+                .then_some(next)?
+                .map(|next| next.to_string())
         }
     }
 }
@@ -72,17 +75,28 @@ fn parameter(url: &str, name: &str) -> Option<String> {
     url.query_pairs().find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
 }
 
-/// The target of `rel="next"` (RFC 8288).
+/// The target of `rel="next"` (RFC 8288). A comma may also stand in a target or in quotes.
 fn link(header: &str) -> Option<String> {
-    header.split(',').find_map(|link| {
-        let (target, parameters) = link.split_once(';')?;
+    let mut rest = header;
+    while let Some((_, after)) = rest.split_once('<') {
+        let (target, after) = after.split_once('>')?;
+        let mut quoted = false;
+        let end = after.find(|c| {
+            quoted ^= c == '"';
+            c == ',' && !quoted
+        });
+        let parameters = &after[..end.unwrap_or(after.len())];
         let is_next = parameters.split(';').any(|parameter| {
             let (name, value) = parameter.split_once('=').unwrap_or_default();
             name.trim().eq_ignore_ascii_case("rel")
                 && value.trim().trim_matches('"').split(' ').any(|rel| rel == "next")
         });
-        is_next.then(|| target.trim().trim_start_matches('<').trim_end_matches('>').to_owned())
-    })
+        if is_next {
+            return Some(target.trim().to_owned());
+        }
+        rest = &after[parameters.len()..];
+    }
+    None
 }
 
 #[cfg(test)]
@@ -114,6 +128,8 @@ mod tests {
     fn the_next_page_is_found_every_way() {
         let link = "<https://x.example/a?page=1>; rel=\"prev\", <https://x.example/a?b=1&page=3>; rel=\"next\"";
         assert_eq!(next_of(&page(PageStyle::ByLinkHeader), link, &json!({})).as_deref(), Some("3"));
+        let commas = "<https://x.example/a?q=1,2&page=1>; rel=prev; title=\"a, b\", <https://x.example/a?q=1,2&page=3>; rel=\"next last\"";
+        assert_eq!(next_of(&page(PageStyle::ByLinkHeader), commas, &json!({})).as_deref(), Some("3"));
         assert_eq!(next_of(&page(PageStyle::ByCursor), "", &json!({ "next": "c" })).as_deref(), Some("c"));
         assert_eq!(next_of(&page(PageStyle::ByCursor), "", &json!({ "next": "" })), None);
         assert_eq!(next_of(&page(PageStyle::ByNextUrl), "", &json!({ "next": "/a?page=x" })).as_deref(), Some("x"));

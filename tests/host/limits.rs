@@ -283,7 +283,9 @@ fn whatever_isolates_do_no_period_has_more_than_the_limit() {
         let (.., simulation) = simulate(units, seed, [0, 9][seed as usize / 4 % 2]);
         let most = simulation.most_in_any(MINUTE);
         assert!(most <= units as usize, "seed {seed}: {most} of {units}");
-        assert!(most >= units as usize * 9 / 10, "seed {seed}: the limit is also reached: {most} of {units}");
+        // Units whose answer is lost are lost for a period.
+        let least = units as usize * if simulation.loses > 0 { 8 } else { 9 } / 10;
+        assert!(most >= least, "seed {seed}: the limit is also reached: {most} of {units}");
         assert!(simulation.refused.get() > 0, "seed {seed}");
     }
 }

@@ -2,16 +2,20 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+mod adf;
+mod adf_rules;
 mod answers;
 mod architecture;
 mod cases;
 mod connect;
 mod docs;
 mod edge;
+mod fuzz;
 mod idempotency;
 mod ids;
 mod input;
 mod interleavings;
+mod kinds;
 mod lifetimes;
 mod limits;
 mod pages;
@@ -21,8 +25,7 @@ mod records;
 mod refresh;
 mod storage;
 mod support;
-mod typed;
 
 // What has to hold of all connectors.
-mod kinds;
+mod typed;
 mod vendor;
