@@ -118,14 +118,12 @@ impl Writer {
         match event {
             Event::Start(tag) => self.start(tag),
             Event::End(tag) => self.end(tag),
-            Event::Text(text) => self.say(&text),
             Event::Code(text) => {
                 self.marks.code += 1;
                 self.say(&text);
                 self.marks.code -= 1;
             }
             Event::InlineHtml(html) | Event::Html(html) if is_break(&html) => self.line_break(),
-            Event::InlineHtml(text) => self.say(&text),
             Event::Html(text) => self.lines(&text),
             Event::SoftBreak | Event::HardBreak => self.line_break(),
             Event::Rule => {
@@ -139,8 +137,12 @@ impl Writer {
                     *task = Some(done);
                 }
             }
-            // Not asked for in the options.
-            Event::FootnoteReference(text) | Event::InlineMath(text) | Event::DisplayMath(text) => self.say(&text),
+            // The last three are not asked for in the options.
+            Event::Text(text)
+            | Event::InlineHtml(text)
+            | Event::FootnoteReference(text)
+            | Event::InlineMath(text)
+            | Event::DisplayMath(text) => self.say(&text),
         }
     }
 
@@ -154,7 +156,7 @@ impl Writer {
             }
             Tag::Link { dest_url, title, .. } => self.link(&dest_url, &title, false),
             Tag::Image { dest_url, title, .. } => self.link(&dest_url, &title, true),
-            Tag::Paragraph => self.open(Kind::Paragraph),
+            Tag::Paragraph | Tag::HtmlBlock => self.open(Kind::Paragraph),
             Tag::Heading { level, .. } => self.open(Kind::Heading(level as u8)),
             Tag::BlockQuote(_) => self.open_nested(Kind::Quote),
             Tag::List(first) => self.open_nested(Kind::List(first)),
@@ -172,7 +174,6 @@ impl Writer {
             }
             Tag::TableRow => self.open(Kind::Row),
             Tag::TableCell => self.open(Kind::Cell),
-            Tag::HtmlBlock => self.open(Kind::Paragraph),
             _ => {}
         }
     }
@@ -321,7 +322,7 @@ impl Writer {
             Kind::Quote => self.place(json!({ "type": "blockquote", "content": content })),
             Kind::Item(task) => {
                 if let Some(list) = self.frames.last_mut() {
-                    list.content.push(nodes::item(task, content));
+                    list.content.push(nodes::item(task, &content));
                 }
             }
             Kind::List(first) => {
@@ -353,7 +354,9 @@ impl Writer {
             Some(Kind::Item(_)) => nodes::in_item(node),
             _ => vec![node],
         };
-        nodes.into_iter().for_each(|node| self.push(node));
+        for node in nodes {
+            self.push(node);
+        }
     }
 
     fn finish(mut self) -> Value {

@@ -132,10 +132,10 @@ pub fn code_block(language: Option<String>, text: &str) -> Value {
 
 /// A paragraph of nothing.
 pub fn empty_paragraph() -> Value {
-    paragraph(Vec::new())
+    paragraph(&[])
 }
 
-fn paragraph(content: Vec<Value>) -> Value {
+fn paragraph(content: &[Value]) -> Value {
     json!({ "type": "paragraph", "content": content })
 }
 
@@ -155,7 +155,7 @@ fn children(node: &mut Value) -> Vec<Value> {
 }
 
 /// An item of a list that is not written yet: whether it is a task is known, what the list becomes is not.
-pub fn item(task: Option<bool>, content: Vec<Value>) -> Value {
+pub fn item(task: Option<bool>, content: &[Value]) -> Value {
     json!({ "task": task, "content": content })
 }
 
@@ -173,7 +173,7 @@ pub fn list(first: Option<u64>, items: Vec<Value>, stamp: &str, tasks: &mut u32)
         return task_list(items, stamp, tasks);
     }
     let items: Vec<_> = items.into_iter().map(list_item).collect();
-    let items = if items.is_empty() { vec![list_item(item(None, Vec::new()))] } else { items };
+    let items = if items.is_empty() { vec![list_item(item(None, &[]))] } else { items };
     match first {
         None => json!({ "type": "bulletList", "content": items }),
         Some(1) => json!({ "type": "orderedList", "content": items }),
@@ -199,24 +199,20 @@ fn task_list(items: Vec<Value>, stamp: &str, tasks: &mut u32) -> Value {
 }
 
 fn list_item(mut item: Value) -> Value {
-    let tick = match item["task"].as_bool() {
-        Some(done) => Some(text(if done { "[x] " } else { "[ ] " })),
-        None => None,
-    };
+    let tick = item["task"].as_bool().map(|done| text(if done { "[x] " } else { "[ ] " }));
     let mut content: Vec<Value> = children(&mut item).into_iter().map(bullets).collect();
     // An item begins with text.
     if content.first().is_none_or(|first| !matches!(kind(first), "paragraph" | "codeBlock")) || tick.is_some() {
-        let mut words = match content.first_mut().filter(|first| kind(first) == "paragraph") {
-            Some(first) => children(first),
-            None => {
-                content.insert(0, empty_paragraph());
-                Vec::new()
-            }
+        let mut words = if let Some(first) = content.first_mut().filter(|first| kind(first) == "paragraph") {
+            children(first)
+        } else {
+            content.insert(0, empty_paragraph());
+            Vec::new()
         };
         if let Some(tick) = tick {
             words.insert(0, tick);
         }
-        content[0] = paragraph(words);
+        content[0] = paragraph(&words);
     }
     json!({ "type": "listItem", "content": content })
 }
@@ -230,7 +226,7 @@ fn bullets(mut node: Value) -> Value {
     for mut child in children(&mut node) {
         if kind(&child) == "taskItem" {
             let done = child["attrs"]["state"] == "DONE";
-            items.push(list_item(item(Some(done), vec![paragraph(children(&mut child))])));
+            items.push(list_item(item(Some(done), &[paragraph(&children(&mut child))])));
         } else if let Some(Value::Array(above)) = items.last_mut().map(|above| &mut above["content"]) {
             above.push(bullets(child));
         }
@@ -249,9 +245,9 @@ pub fn in_quote(node: Value) -> Vec<Value> {
 /// What a block is inside an item of a list. Tasks stay until it is known what the list is.
 pub fn in_item(mut node: Value) -> Vec<Value> {
     match kind(&node) {
-        "heading" => vec![paragraph(children(&mut node).into_iter().map(strong).collect())],
+        "heading" => vec![paragraph(&children(&mut node).into_iter().map(strong).collect::<Vec<_>>())],
         "blockquote" => children(&mut node),
-        "rule" => vec![paragraph(vec![text("---")])],
+        "rule" => vec![paragraph(&[text("---")])],
         "table" => children(&mut node).into_iter().map(row).collect(),
         _ => vec![node],
     }
@@ -275,5 +271,5 @@ fn row(mut row: Value) -> Value {
         }
         words.extend(children(&mut cell).iter_mut().flat_map(children));
     }
-    paragraph(words)
+    paragraph(&words)
 }
