@@ -24,8 +24,9 @@ pub async fn as_caller(world: &Deployment, bearer: &str, method: &str, path: &st
     call(world, method, path, &[("authorization", bearer)], body).await
 }
 
+/// Everybody is jo at the provider.
 fn world() -> Deployment {
-    deployment(|_| Ok(Response::new(200, "application/json", "{}")))
+    deployment(|_| Ok(crate::proxy::identity()))
 }
 
 async fn connection(world: &Deployment, name: &str) {
@@ -256,6 +257,7 @@ fn filters_of_tools_are_read_whole_or_refused_by_name() {
         ] {
             assert_eq!(as_caller(&world, &operator, "GET", path, None).await.status, 400, "{path}");
         }
+        world.http.sent.borrow_mut().clear();
         let dry = "/api/v1/execute_tool?dry_run=1";
         let body = json!({ "tool_name": "github_issue_get", "connected_account_id": jo, "params": {} });
         assert_eq!(as_caller(&world, &operator, "POST", dry, Some(body)).await.status, 400, "not sent by mistake");
@@ -276,6 +278,7 @@ fn a_limited_caller_learns_nothing_of_what_is_not_its_own() {
         as_caller(&world, &operator, "DELETE", "/api/v1/connections/removed-customer", None).await;
         let limited = stored(&world, &[Scope::Accounts, Scope::Tools, Scope::Tokens], &["own"]).await;
         let unknown = format!("{}{}", &theirs[..15], "a".repeat(24));
+        world.http.sent.borrow_mut().clear();
         let tool = json!({ "tool_name": "github_user_get_authenticated", "params": {} });
         let with = |fields: Value| {
             let mut body = tool.clone();

@@ -9,13 +9,22 @@ use std::rc::Rc;
 use valetkey::http::handle;
 use valetkey::ports::{Body, Request, Response, Unanswered, put};
 
-/// A deployment with an imported account of a connector, whose API answers so.
+/// Whose account it is, as the APIs of these tests say it while the account is imported.
+pub fn identity() -> Response {
+    let user = json!({ "id": 1, "username": "jo", "email": "jo@example.com" });
+    let body = json!({ "id": 1, "login": "jo", "email": "jo@example.com", "user": user });
+    Response::new(200, "application/json", body.to_string())
+}
+
+/// A deployment with an imported account of a connector, whose API answers so from then on.
 async fn with_account(
     connector: &str,
     more: Value,
-    answer: impl FnMut(&Request) -> Result<Response, Unanswered> + 'static,
+    mut answer: impl FnMut(&Request) -> Result<Response, Unanswered> + 'static,
 ) -> (Deployment, String, String) {
-    let world = deployment(answer);
+    let imported = Rc::new(Cell::new(false));
+    let is_imported = imported.clone();
+    let world = deployment(move |request| if is_imported.get() { answer(request) } else { Ok(identity()) });
     let bearer = operator(&world).await;
     let mut made = json!({ "name": "c", "connector": connector, "client_id": "c", "client_secret": "s" });
     made.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -26,6 +35,7 @@ async fn with_account(
     let made = json_of(&as_caller(&world, &bearer, "POST", "/api/v1/connected_accounts", Some(account)).await);
     let id = made["connected_account"]["id"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
     world.http.sent.borrow_mut().clear();
+    imported.set(true);
     (world, bearer, id)
 }
 

@@ -181,7 +181,7 @@ test("header values arrive byte for byte in both directions, also those that are
     connection.once("data", (bytes) => {
       seen = bytes;
       connection.end(Buffer.concat([Buffer.from("HTTP/1.1 200 OK\r\nx-utf8: "), utf8, Buffer.from("\r\nx-latin1: "), latin1,
-        Buffer.from("\r\nset-cookie: gone=1\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}")]));
+        Buffer.from("\r\nset-cookie: gone=1\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 21\r\n\r\n{\"id\":1,\"login\":\"jo\"}")]));
     });
   });
   await new Promise((done) => socket.listen(0, "127.0.0.1", done));
