@@ -25,6 +25,13 @@ fn requests(connector: &Connector, tool: &Tool) -> Vec<Value> {
             requests.push(described(connector, tool, &format!("{}#step{}", tool.name, number + 1), &step.call, false));
         }
     }
+    requests.extend(tool.page.as_ref().filter(|page| !page.continue_at.is_empty()).map(|page| {
+        let mut body = json!({});
+        valetkey::json::place(&mut body, page.send, Value::Null);
+        let url = format!("{}{}", base_url(connector), page.continue_at);
+        json!({ "provider": connector.id, "tool": format!("{}#more", tool.name), "method": tool.call.method, "url": url,
+            "query": [], "body": names(&body), "headers": [], "scopes": tool.scopes.0 })
+    }));
     requests
 }
 
@@ -52,11 +59,11 @@ fn described(connector: &Connector, tool: &Tool, name: &str, call: &Call, own: b
                 Place::InVariables | Place::InPath | Place::InTemplate => {}
             }
         }
-        if let Some(page) = tool.page.as_ref().filter(|page| !page.send.is_empty()) {
+        if let Some(page) = tool.page.as_ref().filter(|page| !page.send.is_empty() && page.continue_at.is_empty()) {
             if page.body && call.graphql.is_empty() {
                 valetkey::json::place(&mut body, page.send, Value::Null);
             } else if !page.body {
-                query.push(json!(page.send));
+                query.extend(page.send.split(',').map(|name| json!(name)));
             }
         }
         if let Some(content) = call.content.as_ref().filter(|content| !content.field.is_empty()) {
