@@ -188,8 +188,12 @@ impl Connection {
         self.client_secret = Some(keys.seal(&format!("{}/client_secret", self.id), secret, source));
     }
 
-    /// Seals again what an older key sealed.
-    pub fn reseal(&mut self, keys: &Keys, source: &dyn Random) -> Result<()> {
+    /// Seals again what an older key sealed. Whether there was any.
+    pub fn reseal(&mut self, keys: &Keys, source: &dyn Random) -> Result<bool> {
+        let sealed = [Some(&self.salt), self.client_secret.as_ref()].into_iter().flatten().chain(self.secrets.values());
+        if !sealed.into_iter().any(|sealed| keys.is_outdated(sealed)) {
+            return Ok(false);
+        }
         if self.client_secret.as_ref().is_some_and(|sealed| keys.is_outdated(sealed)) {
             let secret = self.open_client_secret(keys)?;
             self.set_client_secret(&secret, keys, source);
@@ -204,7 +208,7 @@ impl Connection {
             let context = format!("{}/salt", self.id);
             self.salt = keys.seal(&context, &keys.open(&context, &self.salt)?, source);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The key that account ids are made with.

@@ -1,5 +1,8 @@
 //! The deployment's keys, and what is made with them: sealed texts, tickets, signatures.
 //!
+//! Each account, and each connection, is sealed with a key of its own, derived from the deployment's: so no one key seals so
+//! many texts that AES-GCM's random nonces could meet.
+//!
 //! Several keys can be given; the last one seals and signs, all of them open. So a key is rotated by adding a new one,
 //! waiting until everything was sealed again, and taking the old one away (docs/storage.md).
 
@@ -15,7 +18,9 @@ use sha2::Sha256;
 /// Length of an AES-GCM nonce.
 const NONCE: usize = 12;
 /// First part of every sealed text: the format's version.
-const VERSION: &str = "v1";
+const VERSION: &str = "v2";
+/// The version before, in which all was sealed with one key. It is still opened.
+const ONE_KEY: &str = "v1";
 
 /// All keys of a deployment.
 pub struct Keys {
@@ -24,7 +29,7 @@ pub struct Keys {
 
 struct Key {
     id: String,
-    sealing: Aes256Gcm,
+    root: Hkdf<Sha256>,
     signing: [u8; 32],
 }
 
@@ -52,12 +57,13 @@ impl Keys {
         self.keys.last().expect("parse refuses an empty list")
     }
 
-    /// Seals a text, bound to `context` (account id and field): `v1.<key id>.<base64url of nonce and ciphertext>`.
+    /// Seals a text, bound to `context` (`<owner>/<field>`): `v2.<key id>.<base64url of nonce and ciphertext>`.
     pub fn seal(&self, context: &str, text: &Secret, source: &dyn Random) -> String {
         let key = self.newest();
         let nonce: [u8; NONCE] = random(source);
         let payload = Payload { msg: text.reveal().as_bytes(), aad: context.as_bytes() };
-        let sealed = key.sealing.encrypt(&Nonce::from(nonce), payload).expect("AES-GCM seals any text below 64 GB");
+        let sealed =
+            key.of_owner(context).encrypt(&Nonce::from(nonce), payload).expect("AES-GCM seals any text below 64 GB");
         let mut bytes = nonce.to_vec();
         bytes.extend(sealed);
         format!("{VERSION}.{}.{}", key.id, digest::base64url(&bytes))
@@ -72,21 +78,28 @@ impl Keys {
 
     fn try_open(&self, context: &str, sealed: &str) -> Option<Secret> {
         let mut parts = sealed.splitn(3, '.');
-        if parts.next()? != VERSION {
-            return None;
-        }
-        let id = parts.next()?;
+        let (version, id) = (parts.next()?, parts.next()?);
         let bytes = digest::from_base64(parts.next()?)?;
         let key = self.keys.iter().find(|key| key.id == id)?;
         let (nonce, text) = bytes.split_at_checked(NONCE)?;
         let nonce = Nonce::try_from(nonce).ok()?;
-        let plain = key.sealing.decrypt(&nonce, Payload { msg: text, aad: context.as_bytes() }).ok()?;
+        let sealing = match version {
+            VERSION => key.of_owner(context),
+            ONE_KEY => key.of_all(),
+            _ => return None,
+        };
+        let plain = sealing.decrypt(&nonce, Payload { msg: text, aad: context.as_bytes() }).ok()?;
         String::from_utf8(plain).ok().map(Secret::new)
     }
 
-    /// Whether a sealed text was sealed by another key than the newest.
+    /// Whether a sealed text was sealed by another key than the newest, or in a form before this one.
     pub fn is_outdated(&self, sealed: &str) -> bool {
-        sealed.split('.').nth(1) != Some(&self.newest().id)
+        !sealed.strip_prefix(&self.seals_as()).is_some_and(|rest| rest.starts_with('.'))
+    }
+
+    /// How everything sealed from now on begins: the form and the newest key's id.
+    pub fn seals_as(&self) -> String {
+        format!("{VERSION}.{}", self.newest().id)
     }
 
     /// Signs `text` for one purpose: key id and 128 bits of HMAC-SHA-256.
@@ -105,22 +118,30 @@ impl Keys {
 
 impl Key {
     fn new(id: &str, secret: &[u8]) -> Self {
-        let derive = |purpose: &str| {
-            let mut key = [0; 32];
-            let hkdf = Hkdf::<Sha256>::new(None, secret);
-            hkdf.expand(purpose.as_bytes(), &mut key).expect("32 bytes are within HKDF's range");
-            key
-        };
-        Self {
-            id: id.to_owned(),
-            sealing: Aes256Gcm::new(&derive("valetkey/seal/v1").into()),
-            signing: derive("valetkey/sign/v1"),
-        }
+        let root = Hkdf::<Sha256>::new(None, secret);
+        Self { id: id.to_owned(), signing: expand(&root, "valetkey/sign/v1"), root }
+    }
+
+    /// The key of whom a context belongs to: the account or connection, which stands before the first slash.
+    fn of_owner(&self, context: &str) -> Aes256Gcm {
+        let owner = context.split('/').next().unwrap_or_default();
+        Aes256Gcm::new(&expand(&self.root, &format!("valetkey/seal/v2/{owner}")).into())
+    }
+
+    /// The one key of the version before.
+    fn of_all(&self) -> Aes256Gcm {
+        Aes256Gcm::new(&expand(&self.root, "valetkey/seal/v1").into())
     }
 
     fn signature(&self, purpose: &str, text: &str) -> String {
         digest::base64url(&digest::hmac(&self.signing, format!("{purpose}\n{text}").as_bytes())[..16])
     }
+}
+
+fn expand(root: &Hkdf<Sha256>, purpose: &str) -> [u8; 32] {
+    let mut key = [0; 32];
+    root.expand(purpose.as_bytes(), &mut key).expect("32 bytes are within HKDF's range");
+    key
 }
 
 #[cfg(test)]
@@ -147,7 +168,7 @@ pub(crate) mod tests {
     fn a_sealed_text_opens_in_its_own_context_alone() {
         let keys = keys(ONE);
         let sealed = keys.seal("ca_1/access", &Secret::new("token"), &Counting(0.into()));
-        assert!(sealed.starts_with("v1.k1.") && !sealed.contains("token"));
+        assert!(sealed.starts_with("v2.k1.") && !sealed.contains("token"));
         assert_eq!(keys.open("ca_1/access", &sealed).unwrap().reveal(), "token");
         assert!(keys.open("ca_2/access", &sealed).is_err());
         assert!(keys.open("ca_1/access", &format!("{sealed}A")).is_err());
@@ -157,7 +178,32 @@ pub(crate) mod tests {
     #[test]
     fn the_stored_form_does_not_change() {
         let sealed = keys(ONE).seal("ca_1/access", &Secret::new("token"), &Counting(0.into()));
-        assert_eq!(sealed, "v1.k1.AQEBAQEBAQEBAQEBcbpO7wSdtL1yETI8iZ-r_kHaw4hX");
+        assert_eq!(sealed, "v2.k1.AQEBAQEBAQEBAQEBRH5Fe0TjTOQuds7plXxddeE1qp2_");
+        assert!(!keys(ONE).is_outdated(&sealed));
+    }
+
+    #[test]
+    fn what_the_version_before_sealed_opens_and_is_outdated() {
+        let keys = keys(ONE);
+        let sealed = "v1.k1.AQEBAQEBAQEBAQEBcbpO7wSdtL1yETI8iZ-r_kHaw4hX";
+        assert_eq!(keys.open("ca_1/access", sealed).unwrap().reveal(), "token");
+        assert!(keys.open("ca_2/access", sealed).is_err() && keys.open("ca_1/refresh", sealed).is_err());
+        assert!(keys.is_outdated(sealed));
+        // The forms are not taken for one another.
+        assert!(keys.open("ca_1/access", &sealed.replace("v1.", "v2.")).is_err());
+    }
+
+    #[test]
+    fn no_two_owners_are_sealed_with_one_key() {
+        let keys = keys(ONE);
+        let key = |context: &str| {
+            let sealing = keys.newest().of_owner(context);
+            let payload = Payload { msg: &[0; 32], aad: b"" };
+            sealing.encrypt(&Nonce::from([0; NONCE]), payload).unwrap()
+        };
+        assert_eq!(key("ca_1/access"), key("ca_1/refresh"));
+        assert_ne!(key("ca_1/access"), key("ca_2/access"));
+        assert_ne!(key("ca_1/access"), key("conn_1/client_secret"));
     }
 
     #[test]
@@ -167,7 +213,7 @@ pub(crate) mod tests {
         assert_eq!(both.open("x", &old).unwrap().reveal(), "t");
         assert!(both.is_outdated(&old));
         let new = both.seal("x", &Secret::new("t"), &Counting(0.into()));
-        assert!(new.starts_with("v1.k2.") && !both.is_outdated(&new));
+        assert!(new.starts_with("v2.k2.") && !both.is_outdated(&new));
         assert!(keys(ONE).open("x", &new).is_err());
         assert!(both.is_signed("state", "a", &keys(ONE).sign("state", "a")));
     }

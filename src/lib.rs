@@ -22,6 +22,7 @@ pub mod oauth;
 pub mod paste;
 pub mod ports;
 pub mod proxy;
+pub mod reseal;
 pub mod scrub;
 pub mod secret;
 pub mod target;

@@ -76,6 +76,8 @@ pub struct Answer {
 #[expect(missing_docs, reason = "the fields are named by what they are; each variant says what it does")]
 #[derive(Serialize, Deserialize)]
 pub enum Command {
+    /// The same, asked for by a caller: the audit trail says by whom.
+    As { by: String, command: Box<Command> },
     /// Make it; fails with `CONFLICT` if it exists. With a credential in `fields` it is connected at once. `other_person`:
     /// whoever was connected before, it may be somebody else.
     Create { birth: Birth, import: Option<Import>, fields: BTreeMap<String, Secret>, other_person: bool },
@@ -107,6 +109,8 @@ pub enum Command {
     Renew,
     /// Do what is due: renew if it is time to.
     Nudge,
+    /// Seal again what an older key sealed.
+    Reseal,
     /// Revoke and forget.
     Disconnect,
     /// Claim an idempotency key for an execution.
@@ -120,6 +124,7 @@ impl Command {
     /// as good as once: a consent that was answered, a flow that was started, a choice that was made are not.
     pub fn may_repeat(&self) -> bool {
         match self {
+            Self::As { command, .. } => command.may_repeat(),
             Self::View
             | Self::Open { .. }
             | Self::Choices { .. }
@@ -127,6 +132,7 @@ impl Command {
             | Self::Doubt { .. }
             | Self::Read { .. }
             | Self::Nudge
+            | Self::Reseal
             | Self::Link { .. }
             | Self::Relink { .. }
             // They say which execution they are of.
@@ -169,6 +175,8 @@ pub enum Reply {
     Verified { snapshot: Box<Snapshot> },
     /// Tokens, opened, for callers that may see them.
     Tokens { snapshot: Box<Snapshot>, refresh_token: Option<Secret>, variables: Variables },
+    /// Nothing of an older key is left: whether there was any, and whether KV has it.
+    Resealed { changed: bool, published: bool },
     /// Disconnected.
     Disconnected { snapshot: Box<Snapshot>, attempted: bool, succeeded: bool, detail: String, published: bool },
     /// The key is new: go ahead.

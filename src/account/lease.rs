@@ -83,8 +83,9 @@ impl Object {
     }
 
     /// Seals again what an older key sealed, so that keys can be rotated while accounts are in use.
-    fn reseal(&self, account: &mut Account) -> Result<()> {
-        let Some(mut tokens) = account.tokens.clone() else { return Ok(()) };
+    /// Whether there was any.
+    pub(super) fn reseal(&self, account: &mut Account) -> Result<bool> {
+        let Some(mut tokens) = account.tokens.clone() else { return Ok(false) };
         let fields = [
             ("access", Some(&mut tokens.access)),
             ("refresh", tokens.refresh.as_mut()),
@@ -101,7 +102,20 @@ impl Object {
             account.tokens = Some(tokens);
             account.unpublished = true;
         }
-        Ok(())
+        Ok(changed)
+    }
+
+    /// Seals the tokens again if an older key or form sealed them, and brings the copy in KV up to date. Nobody is asked.
+    pub(super) async fn reseal_now(&self) -> Result<Reply> {
+        let mut account = self.load()?;
+        let changed = self.reseal(&mut account)?;
+        if changed {
+            self.put(super::object::ACCOUNT, &account);
+        }
+        if account.unpublished {
+            self.publish().await;
+        }
+        Ok(Reply::Resealed { changed, published: !self.load()?.unpublished })
     }
 
     fn usable(&self) -> Result<Account> {

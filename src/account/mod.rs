@@ -285,6 +285,24 @@ pub struct Event {
     pub event: String,
     /// More, for people; never a secret.
     pub detail: Option<String>,
+    /// The caller who asked for it, where one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// How often it happened, where the same happens again and again.
+    #[serde(default = "once", skip_serializing_if = "is_once")]
+    pub count: u32,
+    /// The last time, if there was more than one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_at: Option<Millis>,
+}
+
+fn once() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_once(count: &u32) -> bool {
+    *count == 1
 }
 
 /// The failure for an account that cannot be used until its user connects again.

@@ -17,8 +17,21 @@ use serde::de::DeserializeOwned;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// The last hundred events are kept.
+/// The last hundred events are kept, of each kind.
 const AUDIT_LENGTH: usize = 100;
+/// Events that happen again and again, whoever makes them: the same ones are counted in one line, and they stand apart, so
+/// that they do not push out who connected and who disconnected.
+const REPEATED: [&str; 9] = [
+    "link_created",
+    "connect_failed",
+    "other_account",
+    "revoked",
+    "not_revoked",
+    "refreshed",
+    "refresh_failed",
+    "refused",
+    "token_read",
+];
 /// The alarm does not renew a token again within this time.
 const REST: Millis = 30_000;
 /// An account used within this time is renewed in the background.
@@ -28,6 +41,7 @@ pub(super) const ACCOUNT: &str = "account";
 pub(super) const PENDING: &str = "pending";
 pub(super) const LEFTOVERS: &str = "leftovers";
 const AUDIT: &str = "audit";
+const ROUTINE: &str = "routine";
 
 /// What an account needs of the world.
 #[derive(Clone)]
@@ -62,6 +76,8 @@ pub struct Object {
     pub(super) consents: Rc<RefCell<Vec<u32>>>,
     /// What is being ended at the provider.
     pub(super) ending: Flight<()>,
+    /// The caller for whom this command is carried out.
+    by: Option<Rc<str>>,
 }
 
 impl Object {
@@ -75,12 +91,17 @@ impl Object {
             copy: Rc::default(),
             consents: Rc::default(),
             ending: Flight::default(),
+            by: None,
         }
     }
 
     /// Carries out a command.
     pub async fn handle(&self, command: Command) -> Result<Reply> {
         match command {
+            Command::As { by, command } => {
+                let acting = Self { by: Some(by.into()), ..self.clone() };
+                Box::pin(acting.handle(*command)).await
+            }
             Command::Create { birth, import, fields, other_person } => {
                 self.create(birth, import, &fields, other_person).await
             }
@@ -111,6 +132,7 @@ impl Object {
                 self.wake().await;
                 Ok(Reply::Done)
             }
+            Command::Reseal => self.reseal_now().await,
             Command::Disconnect => self.disconnect().await,
             Command::Claim { key, request, by } => self.claim(&key, &request, &by),
             Command::Settle { key, by, answer } => self.settle(&key, &by, answer),
@@ -186,7 +208,9 @@ impl Object {
             "last_error": account.renewal.last_error.as_ref().map(|error| error.to_json()["error"].clone()),
             "renewed_at": account.renewal.renewed_at.map(crate::timestamp::format),
         });
-        let audit = self.get(AUDIT).unwrap_or_default();
+        let mut audit: Vec<Event> = self.get(AUDIT).unwrap_or_default();
+        audit.extend(self.get::<Vec<Event>>(ROUTINE).unwrap_or_default());
+        audit.sort_by_key(|event| event.last_at.unwrap_or(event.at));
         let external_id = account.external_id.clone();
         Ok(Reply::View { snapshot: Box::new(Snapshot::of(&account)), external_id, refresh, audit })
     }
@@ -229,11 +253,20 @@ impl Object {
     }
 
     pub(super) fn note(&self, event: &str, detail: Option<String>) {
-        let mut audit: Vec<Event> = self.get(AUDIT).unwrap_or_default();
-        audit.push(Event { at: self.now(), event: event.to_owned(), detail });
+        let by = self.by.as_deref().map(str::to_owned);
+        let mut event = Event { at: self.now(), event: event.to_owned(), detail, by, count: 1, last_at: None };
+        let repeats = REPEATED.contains(&event.event.as_str());
+        let trail = if repeats { ROUTINE } else { AUDIT };
+        let mut audit: Vec<Event> = self.get(trail).unwrap_or_default();
+        let same = |known: &Event| (&known.event, &known.detail, &known.by) == (&event.event, &event.detail, &event.by);
+        if let Some(at) = audit.iter().rposition(same).filter(|_| repeats) {
+            let known = audit.remove(at);
+            event = Event { count: known.count.saturating_add(1), at: known.at, last_at: Some(self.now()), ..event };
+        }
+        audit.push(event);
         let surplus = audit.len().saturating_sub(AUDIT_LENGTH);
         audit.drain(..surplus);
-        self.put(AUDIT, &audit);
+        self.put(trail, &audit);
     }
 
     /// The account's connection, as KV has it now.

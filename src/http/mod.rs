@@ -132,6 +132,8 @@ enum Route<'a> {
     GetConnection(&'a str),
     UpdateConnection(&'a str),
     DeleteConnection(&'a str),
+    Reseal,
+    ResealProgress,
     ListAccounts,
     CreateAccount,
     AccountDetails,
@@ -206,6 +208,9 @@ fn find<'a>(method: &str, segments: &[&'a str]) -> Option<Route<'a>> {
         ("PATCH", ["api", "v1", "connections", name]) => Route::UpdateConnection(name),
         ("DELETE", ["api", "v1", "connections", name]) => Route::DeleteConnection(name),
 
+        ("POST", ["api", "v1", "keys:reseal"]) => Route::Reseal,
+        ("GET", ["api", "v1", "keys:reseal"]) => Route::ResealProgress,
+
         ("GET", ["api", "v1", "connected_accounts"]) => Route::ListAccounts,
         ("POST", ["api", "v1", "connected_accounts"]) => Route::CreateAccount,
         ("GET", ["api", "v1", "connected_accounts", "details"]) => Route::AccountDetails,
@@ -227,7 +232,7 @@ fn find<'a>(method: &str, segments: &[&'a str]) -> Option<Route<'a>> {
 }
 
 async fn route(call: &Call<'_>) -> Result<Response> {
-    use api::{account_list, accounts, callers, connections, execute, oauth, providers, proxy};
+    use api::{account_list, accounts, callers, connections, execute, keys, oauth, providers, proxy};
     let segments = segments(call.path);
     let Some(route) = find(call.method, &segments) else { return no_route(call, &segments) };
     match route {
@@ -249,6 +254,8 @@ async fn route(call: &Call<'_>) -> Result<Response> {
         Route::GetConnection(name) => connections::get(call, name).await,
         Route::UpdateConnection(name) => connections::update(call, name).await,
         Route::DeleteConnection(name) => connections::delete(call, name).await,
+        Route::Reseal => keys::step(call).await,
+        Route::ResealProgress => keys::progress(call).await,
         Route::ListAccounts => account_list::list(call).await,
         Route::CreateAccount => accounts::create(call).await,
         Route::AccountDetails => accounts::details(call).await,

@@ -24,10 +24,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("app", &["account", "caller", "connection", "keys", "limit"]),
     ("access", &["account", "app", "catalog", "connection", "limit"]),
     ("tool", &["access", "app", "catalog", "limit", "target"]),
+    ("reseal", &["account", "app", "connection"]),
     ("proxy", &["access", "app", "limit", "target", "tool"]),
     (
         "http",
-        &["access", "account", "app", "caller", "catalog", "connection", "keys", "paste", "proxy", "ticket", "tool"],
+        &["access", "account", "app", "caller", "catalog", "connection", "keys", "paste", "proxy", "reseal", "ticket", "tool"],
     ),
     ("cloudflare", &["account", "app", "http", "keys", "limit"]),
 ];

@@ -11,20 +11,20 @@ use valetkey::ports::{Body, Request, Response, Storage, put};
 use valetkey::secret::Secret;
 use valetkey::{connection, digest, http};
 
-struct Asked {
-    status: u16,
-    body: Value,
-    headers: ::http::HeaderMap,
+pub struct Asked {
+    pub status: u16,
+    pub body: Value,
+    pub headers: ::http::HeaderMap,
 }
 
 impl Asked {
-    fn code(&self) -> (u16, &str, bool) {
+    pub fn code(&self) -> (u16, &str, bool) {
         let error = &self.body["error"];
         (self.status, error["code"].as_str().unwrap_or_default(), error["details"]["retryable"] == true)
     }
 }
 
-async fn send(world: &Deployment, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Asked {
+pub async fn send(world: &Deployment, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Asked {
     let mut request =
         Request { method: method.into(), url: format!("https://vk.example.com{path}"), ..Request::default() };
     headers.iter().for_each(|(name, value)| put(&mut request.headers, name, value));
@@ -123,7 +123,7 @@ fn a_call_that_broke_off_is_not_sent_again_all_day() {
     });
 }
 
-async fn fresh_bearer(world: &Deployment) -> String {
+pub async fn fresh_bearer(world: &Deployment) -> String {
     let basic = format!("Basic {}", digest::base64(b"first:first-secret-0000"));
     let form = [("authorization", basic.as_str()), ("content-type", "application/x-www-form-urlencoded")];
     let token = send(world, "POST", "/oauth/token", &form, "grant_type=client_credentials").await;

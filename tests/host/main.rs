@@ -16,6 +16,7 @@ mod ids;
 mod input;
 mod interleavings;
 mod kinds;
+mod keys;
 mod lifetimes;
 mod limits;
 mod pages;

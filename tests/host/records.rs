@@ -3,9 +3,9 @@
 use crate::support::{NOW, deployment};
 use std::collections::BTreeMap;
 use valetkey::account::AccountId;
-use valetkey::account::command::{Accounts, Answer, Birth, Command, Reply};
+use valetkey::account::command::{Accounts, Answer, Birth, Command, Import, Reply};
 use valetkey::connection;
-use valetkey::ports::{Storage, Unanswered};
+use valetkey::ports::{Response, Storage, Unanswered};
 use valetkey::secret::Secret;
 
 const ID: &str = "ca_abcdefghijkl234567abcdefghijklmnopqr";
@@ -59,6 +59,53 @@ fn whoever_begins_many_consents_pushes_out_the_oldest() {
         };
         assert_eq!(reason(&states[0]).await, "state_used");
         assert_eq!(reason(&states[29]).await, "provider_unreachable");
+    });
+}
+
+#[test]
+fn what_happens_again_and_again_pushes_nobody_out_of_the_audit_trail() {
+    pollster::block_on(async {
+        let world = deployment(|_| Ok(Response::new(200, "application/json", r#"{"login":"jo","id":1}"#)));
+        let app = &world.app;
+        let connection = connection::fresh("github", "github", &app.keys, &*app.clock, &*app.random);
+        connection::save(&*world.config, &connection).await.unwrap();
+        let id = app.connection("github").await.unwrap().account_id("user", &app.keys).unwrap();
+        let birth = || Birth { id: id.clone(), ..birth() };
+        let import = Import {
+            access_token: Secret::new("access-token"),
+            refresh_token: None,
+            scopes: Vec::new(),
+            expires_at: None,
+        };
+        let act = async |by: &str, command: Command| {
+            let command = Command::As { by: by.into(), command: Box::new(command) };
+            world.objects.ask(&id, command).await.unwrap()
+        };
+        let create =
+            Command::Create { birth: birth(), import: Some(import), fields: BTreeMap::new(), other_person: false };
+        act("vkc_backend", create).await;
+        for n in 0..250 {
+            world.clock.0.set(NOW + n * 1000);
+            act("vkc_agent", Command::Read { by: "vkc_agent".into(), with_refresh_token: false }).await;
+            let link = Command::Link { birth: birth(), verify: None, fields: BTreeMap::new(), other_person: false };
+            act("vkc_backend", link).await;
+        }
+        world.clock.0.set(NOW + 300_000);
+        act("vkc_other", Command::Disconnect).await;
+        let Reply::View { audit, .. } = act("vkc_backend", Command::View).await else { panic!("no view") };
+        let told: Vec<_> = audit.iter().map(|event| (event.event.as_str(), event.by.as_deref(), event.count)).collect();
+        assert_eq!(
+            told,
+            [
+                ("imported", Some("vkc_backend"), 1),
+                ("token_read", Some("vkc_agent"), 250),
+                ("link_created", Some("vkc_backend"), 250),
+                ("disconnected", Some("vkc_other"), 1),
+            ]
+        );
+        assert_eq!((audit[1].at, audit[1].last_at), (NOW, Some(NOW + 249_000)));
+        let (_, storage) = world.objects.object(id.as_str());
+        assert!(storage.usage("audit").bytes + storage.usage("routine").bytes < 2_000);
     });
 }
 

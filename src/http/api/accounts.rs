@@ -3,7 +3,7 @@
 use crate::access::{LEASE, Named, Used, unexpected};
 use crate::account::command::{Birth, Command, Import, Reply, Verify};
 use crate::account::snapshot::{Row, Snapshot};
-use crate::account::{AccountId, check_identifier};
+use crate::account::{AccountId, Event, check_identifier};
 use crate::address;
 use crate::caller::Scope;
 use crate::catalog;
@@ -16,7 +16,7 @@ use crate::secret::{LONGEST_TOKEN, Secret};
 use crate::timestamp;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// How an account is named in a body. The reference API's further names are taken and mean nothing here.
@@ -138,7 +138,7 @@ pub async fn create(call: &Call<'_>) -> Result<Response> {
         who.grant.require(Scope::Tokens)?;
     }
     let command = Command::Create { birth, import, fields: body.fields, other_person: body.allow_other_account };
-    match call.app.accounts.ask(&used.id, command).await? {
+    match call.app.accounts.ask(&used.id, by(&who, command)).await? {
         Reply::Snapshot(snapshot) => Ok(json_response(200, &json!({ "connected_account": snapshot.to_json() }))),
         _ => Err(unexpected()),
     }
@@ -162,10 +162,7 @@ pub async fn details(call: &Call<'_>) -> Result<Response> {
     let used = used_by_query(call, &who).await?;
     match call.app.accounts.ask(&used.id, Command::View).await? {
         Reply::View { snapshot, external_id, refresh, audit } => {
-            let audit: Vec<_> = audit
-                .iter()
-                .map(|event| json!({ "at": timestamp::format(event.at), "event": event.event, "detail": event.detail }))
-                .collect();
+            let audit: Vec<_> = audit.iter().map(shown).collect();
             let mut account = snapshot.to_json();
             account["external_id"] = json!(external_id);
             account["variables"] = json!(snapshot.variables);
@@ -177,13 +174,32 @@ pub async fn details(call: &Call<'_>) -> Result<Response> {
     }
 }
 
+fn shown(event: &Event) -> Value {
+    let mut line = json!({ "at": timestamp::format(event.at), "event": event.event, "detail": event.detail });
+    if let Some(by) = &event.by {
+        line["by"] = json!(by);
+    }
+    if let Some(last) = event.last_at {
+        line["count"] = json!(event.count);
+        line["last_at"] = json!(timestamp::format(last));
+    }
+    line
+}
+
+/// A command as this caller's own: the audit trail says who asked.
+fn by(who: &Who, command: Command) -> Command {
+    Command::As { by: who.grant.sub.clone(), command: Box::new(command) }
+}
+
 /// The access token.
 pub async fn auth(call: &Call<'_>) -> Result<Response> {
     let who = call.caller(&[Scope::Tokens]).await?;
     let used = used_by_query(call, &who).await?;
     let with_refresh_token = who.grant.scope.contains(&Scope::Export);
     let command = Command::Read { by: who.grant.sub.clone(), with_refresh_token };
-    let Reply::Tokens { snapshot, refresh_token, variables } = call.app.accounts.ask(&used.id, command).await? else {
+    let Reply::Tokens { snapshot, refresh_token, variables } =
+        call.app.accounts.ask(&used.id, by(&who, command)).await?
+    else {
         return Err(unexpected());
     };
     let token = snapshot.open(&call.app.keys)?;
@@ -224,7 +240,7 @@ pub async fn magic_link(call: &Call<'_>) -> Result<Response> {
     };
     let fields = link_fields(&used, &body.fields)?;
     let command = Command::Link { birth, verify, fields, other_person: body.allow_other_account };
-    match call.app.accounts.ask(&used.id, command).await? {
+    match call.app.accounts.ask(&used.id, by(&who, command)).await? {
         Reply::Link { ticket, expires_at } => {
             let link = format!("{}/connect/{ticket}", call.app.settings.base_url);
             Ok(json_response(200, &json!({ "link": link, "expiry": timestamp::format(expires_at) })))
@@ -313,7 +329,7 @@ pub async fn refresh(call: &Call<'_>) -> Result<Response> {
     let who = call.caller(&[Scope::Accounts]).await?;
     let body: Body = call.json()?;
     let used = used(call, &who, &body.named()).await?;
-    let Reply::Snapshot(snapshot) = call.app.accounts.ask(&used.id, Command::Renew).await? else {
+    let Reply::Snapshot(snapshot) = call.app.accounts.ask(&used.id, by(&who, Command::Renew)).await? else {
         return Err(unexpected());
     };
     call.app.isolate.leased.borrow_mut().remove(&used.id);
@@ -332,7 +348,7 @@ pub async fn disconnect(call: &Call<'_>) -> Result<Response> {
         }
         Err(error) => return Err(error),
     };
-    let reply = call.app.accounts.ask(&id, Command::Disconnect).await?;
+    let reply = call.app.accounts.ask(&id, by(&who, Command::Disconnect)).await?;
     let Reply::Disconnected { snapshot, attempted, succeeded, detail, published } = reply else {
         return Err(unexpected());
     };

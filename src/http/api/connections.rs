@@ -4,6 +4,7 @@ use crate::caller::Scope;
 use crate::catalog;
 use crate::code::Code;
 use crate::connection::{self, Connection, Endpoints, method_name, placeholder};
+use crate::digest;
 use crate::error::{Error, Problem, Result};
 use crate::http::{Call, Who, json_response};
 use crate::ports::Response;
@@ -54,6 +55,31 @@ fn shown(call: &Call<'_>, connection: &Connection) -> Value {
         "redirect_uri": redirect_uri(&call.app.settings.base_url, &connection.name),
         "created_at": timestamp::format(connection.created_at), "updated_at": timestamp::format(connection.updated_at),
     })
+}
+
+/// A connection as it is answered. Its tag changes with every change (RFC 9110 section 8.8.3).
+fn answer(call: &Call<'_>, connection: &Connection) -> Response {
+    json_response(200, &json!({ "connection": shown(call, connection) })).with_header("etag", &tag(connection))
+}
+
+fn tag(connection: &Connection) -> String {
+    let text = serde_json::to_string(connection).expect("a connection is plain data");
+    format!("\"{}\"", digest::short(&text))
+}
+
+/// Refuses to change what the caller has not seen (RFC 9110 section 13.1.1).
+fn check_seen(call: &Call<'_>, connection: &Connection) -> Result<()> {
+    let Some(header) = call.request.headers.get("if-match") else { return Ok(()) };
+    let seen = header.to_str().unwrap_or_default();
+    if seen.split(',').map(str::trim).any(|seen| seen == "*" || seen == tag(connection)) {
+        return Ok(());
+    }
+    let message = format!(
+        "the connection `{}` was changed since it was read, at {}; read it again and decide anew",
+        connection.name,
+        timestamp::format(connection.updated_at)
+    );
+    Err(Error::new(Code::Conflict, message))
 }
 
 /// The URL to register at the provider.
@@ -167,7 +193,7 @@ pub async fn create(call: &Call<'_>) -> Result<Response> {
     apply(call, &mut connection, change(Value::Object(body.fields))?, true)?;
     connection::save(&*app.config, &connection).await?;
     app.forget_connection(&connection.name);
-    Ok(json_response(200, &json!({ "connection": shown(call, &connection) })))
+    Ok(answer(call, &connection))
 }
 
 /// Shows a connection.
@@ -175,7 +201,7 @@ pub async fn get(call: &Call<'_>, name: &str) -> Result<Response> {
     call.caller(&[Scope::Admin, Scope::Accounts, Scope::Tools]).await?.may_use(name)?;
     call.query.only(&[])?;
     let connection = connection::load(&*call.app.config, &call.app.keys, name).await?;
-    Ok(json_response(200, &json!({ "connection": shown(call, &connection) })))
+    Ok(answer(call, &connection))
 }
 
 /// Changes the fields given.
@@ -183,12 +209,13 @@ pub async fn update(call: &Call<'_>, name: &str) -> Result<Response> {
     call.caller(&[Scope::Admin]).await?.may_use(name)?;
     call.query.only(&[])?;
     let mut connection = connection::load(&*call.app.config, &call.app.keys, name).await?;
+    check_seen(call, &connection)?;
     apply(call, &mut connection, change(call.json()?)?, false)?;
     connection.reseal(&call.app.keys, &*call.app.random)?;
     connection.updated_at = call.app.now();
     connection::save(&*call.app.config, &connection).await?;
     call.app.forget_connection(name);
-    Ok(json_response(200, &json!({ "connection": shown(call, &connection) })))
+    Ok(answer(call, &connection))
 }
 
 /// Removes a connection.

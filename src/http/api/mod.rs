@@ -5,6 +5,7 @@ pub mod accounts;
 pub mod callers;
 pub mod connections;
 pub mod execute;
+pub mod keys;
 pub mod oauth;
 pub mod providers;
 pub mod proxy;
