@@ -114,9 +114,19 @@ pub enum Command {
     /// Revoke and forget.
     Disconnect,
     /// Claim an idempotency key for an execution.
-    Claim { key: String, request: String, by: String },
+    Claim {
+        key: String,
+        request: String,
+        #[serde(default)]
+        by: String,
+    },
     /// Keep what an idempotency key led to; none gives the key free again. Only the execution that has the claim can.
-    Settle { key: String, by: String, answer: Option<Value> },
+    Settle {
+        key: String,
+        #[serde(default)]
+        by: String,
+        answer: Option<Value>,
+    },
 }
 
 impl Command {

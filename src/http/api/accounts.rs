@@ -311,7 +311,7 @@ pub async fn verify(call: &Call<'_>) -> Result<Response> {
         who.find(call.app, &named, None).await.map_err(|_| ended())?;
     }
     let command = Command::Verify { ticket: body.auth_request_id, identifier: body.identifier };
-    match call.app.accounts.ask(&id, command).await? {
+    match call.app.accounts.ask(&id, by(&who, command)).await? {
         Reply::Verified { snapshot } => {
             call.app.isolate.leased.borrow_mut().remove(&id);
             let url = format!("{}/connected/{}", call.app.settings.base_url, snapshot.row.connector);
