@@ -167,6 +167,7 @@ impl Route<'_> {
             Self::GetConnection(_) | Self::UpdateConnection(_) | Self::DeleteConnection(_) => {
                 "/api/v1/connections/{name}"
             }
+            Self::Reseal | Self::ResealProgress => "/api/v1/keys:reseal",
             Self::ListAccounts | Self::CreateAccount => "/api/v1/connected_accounts",
             Self::AccountDetails => "/api/v1/connected_accounts/details",
             Self::AccountAuth => "/api/v1/connected_accounts/auth",
@@ -406,7 +407,7 @@ impl Who {
         if self.connections.is_none() {
             return Ok(());
         }
-        let message = "this caller is limited to some connections, and callers are no connection's";
+        let message = "this caller is limited to some connections, and this concerns all of them";
         Err(Error::new(Code::PermissionDenied, message))
     }
 
