@@ -135,12 +135,11 @@ impl Work {
         for (key, _) in &page.keys {
             let name = key.trim_start_matches(&connection::key(""));
             self.connections.done += 1;
-            match reseal_connection(app, name).await {
-                Ok(changed) => self.connections.resealed += u64::from(changed),
-                Err(_) => {
-                    self.connections.failed += 1;
-                    self.failed(name);
-                }
+            if let Ok(changed) = reseal_connection(app, name).await {
+                self.connections.resealed += u64::from(changed);
+            } else {
+                self.connections.failed += 1;
+                self.failed(name);
             }
         }
         self.connections.total = self.connections.done;
@@ -156,12 +155,11 @@ impl Work {
         let ids: Vec<_> = page.keys.iter().filter_map(|(key, row)| with_tokens(key, row.as_deref())).collect();
         let outcomes = join_all(ids.iter().map(|id| app.accounts.ask(id, Command::Reseal))).await;
         for (id, outcome) in ids.iter().zip(outcomes) {
-            match outcome {
-                Ok(Reply::Resealed { changed, published: true }) => self.accounts.resealed += u64::from(changed),
-                _ => {
-                    self.accounts.failed += 1;
-                    self.failed(id.as_str());
-                }
+            if let Ok(Reply::Resealed { changed, published: true }) = outcome {
+                self.accounts.resealed += u64::from(changed);
+            } else {
+                self.accounts.failed += 1;
+                self.failed(id.as_str());
             }
         }
         self.accounts.done += page.keys.len() as u64;
