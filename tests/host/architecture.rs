@@ -28,7 +28,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("proxy", &["access", "app", "limit", "target", "tool"]),
     (
         "http",
-        &["access", "account", "app", "caller", "catalog", "connection", "keys", "paste", "proxy", "reseal", "ticket", "tool"],
+        &[
+            "access",
+            "account",
+            "app",
+            "caller",
+            "catalog",
+            "connection",
+            "keys",
+            "paste",
+            "proxy",
+            "reseal",
+            "ticket",
+            "tool",
+        ],
     ),
     ("cloudflare", &["account", "app", "http", "keys", "limit"]),
 ];

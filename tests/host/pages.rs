@@ -115,3 +115,19 @@ fn the_bare_address_is_a_page_for_people_and_no_route_for_programs() {
         assert!(status == 400 && page.contains("This link is not complete"), "{page}");
     });
 }
+
+#[test]
+fn going_on_while_away_is_no_ability_and_is_not_listed_as_one() {
+    pollster::block_on(async {
+        let world = World::open().await;
+        for (name, fields) in [("snowflake", json!({ "account": "acme-prod" })), ("outlook", json!({}))] {
+            let connection =
+                json!({ "name": name, "connector": name, "client_id": "a-client", "client_secret": "client-secret" });
+            world.post("/api/v1/connections", connection).await;
+            let link = world.link(name, fields).await;
+            let (status, page) = world.get(&link).await;
+            assert!(status == 200 && page.contains("It stays connected until you end it"), "{page}");
+            assert!(!page.contains("<li>Stay connected") && !page.contains("<li>Keep access"), "{page}");
+        }
+    });
+}

@@ -99,7 +99,7 @@ test("an account that nobody made is not found, by any name", async () => {
 });
 
 test("tokens that were granted elsewhere are imported and renewed", async () => {
-  const { access_token, refresh_token } = peer.issue("imported");
+  const { access_token, refresh_token } = peer.issue("jo");
   const expires_at = new Date(Date.now() + 1800_000).toISOString();
   const fields = { connection_name: github, identifier: "imported",
     authorization_details: { oauth_token: { access_token, refresh_token, scopes: ["repo"], expires_at } } };

@@ -23,6 +23,8 @@ const world = await openWorld({ peers: [peer, byHand] });
 const { api } = world;
 const account = await world.connected(await world.connection(peer));
 const manual = await world.connected(await world.connection(peer, { endpoints: { api_base: byHand.url } }), "user-2");
+const DRIVE = { connector: "googledrive", scopes: ["https://www.googleapis.com/auth/drive"], endpoints: { api_base: byHand.url } };
+const drive = await world.connected(await world.connection(peer, DRIVE), "user-3");
 
 beforeEach(() => {
   peer.unscript();
@@ -106,6 +108,41 @@ test("five megabytes go up and come back unchanged, many times, in flat memory",
   const grown = (memory() - before) / MEGABYTE;
   t.diagnostic(`320 MB through, ${grown.toFixed(1)} MB more memory`);
   assert.ok(grown < 48, `workerd grew by ${grown.toFixed(1)} MB`);
+});
+
+/** What one tool call on the API that is answered by hand makes the Worker grow by. → `{answer, grown}`, in MB */
+async function measured(tool_name, params, kind, body, to) {
+  handler = (_request, response) => response.writeHead(200, { "content-type": kind }).end(body);
+  const before = memory();
+  const answer = await api.execute({ tool_name, connected_account_id: to.id, params });
+  return { answer, grown: before === null ? null : (memory() - before) / MEGABYTE };
+}
+
+test("a large answer is held once: of 19 MB no answer makes the Worker grow by more than 100", async (t) => {
+  const size = 19 * MEGABYTE;
+  const zeros = `[${"0,".repeat(size / 2 - 2)}0]`;
+  const text = JSON.stringify({ login: "jo", bio: "x".repeat(size) });
+  const small = JSON.stringify({ list: Array.from({ length: 40_000 }, (_, n) => ({ id: n, name: `name ${n}` })) });
+  const calls = [
+    ["many small values", "github_user_get_authenticated", {}, small, manual, ({ data }) => assert.equal(data.list.length, 40_000)],
+    ["a JSON file", "googledrive_download_file", { file_id: "f" }, zeros, drive, ({ data }) => assert.equal(data.size_bytes, zeros.length)],
+    ["one long text", "github_user_get_authenticated", {}, text, manual, ({ data }) => assert.equal(data.bio.length, size)],
+  ];
+  for (const [what, tool, params, body, to, check] of calls) {
+    const { answer, grown } = await measured(tool, params, "application/json", body, to);
+    check(answered(answer));
+    t.diagnostic(`${what}: ${(body.length / MEGABYTE).toFixed(1)} MB, ${grown?.toFixed(1)} MB more memory`);
+    assert.ok(grown === null || grown < 100, `${what}: workerd grew by ${grown?.toFixed(1)} MB`);
+  }
+  const { answer, grown } = await measured("github_user_get_authenticated", {}, "application/json", zeros, manual);
+  const { message } = answer.json.error;
+  refused(answer, "PROVIDER_ERROR", { retryable: false });
+  assert.match(message, /250000 values.*\/proxy/);
+  t.diagnostic(`refused: ${grown?.toFixed(1)} MB more memory`);
+  assert.ok(grown === null || grown < 100, `workerd grew by ${grown?.toFixed(1)} MB`);
+  const large = await measured("googledrive_download_file", { file_id: "f" }, "text/plain", "x".repeat(21 * MEGABYTE), drive);
+  refused(large.answer, "PROVIDER_ERROR", { retryable: false });
+  assert.match(large.answer.json.error.message, /20 MB.*\/proxy/);
 });
 
 test("status and the provider's headers are kept, cookies and hop-by-hop headers are not", async () => {

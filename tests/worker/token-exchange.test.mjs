@@ -123,9 +123,12 @@ test("after a failure the same link connects", async () => {
   const named = { connection_name: github, identifier: `user-${users}` };
   const { link } = (await api.magicLink(named)).json;
   const browser = world.browser();
-  await browser.submit(await browser.open(link));
+  const page = await browser.submit(await browser.open(link));
+  pageSays(page, 502, /does not answer/);
+  const [, back] = /<a class="button" href="([^"]+)">/.exec(page.text) ?? [];
+  assert.equal(new URL(back, page.url).href, link, "the page of the failure leads back to the link");
   peer.unscript();
-  pageSays(await browser.submit(await browser.open(link)), 200);
+  pageSays(await browser.submit(await browser.open(new URL(back, page.url).href)), 200);
   assert.equal((await api.details(named)).json.connected_account.status, "ACTIVE");
 });
 

@@ -190,7 +190,7 @@ fn of_provider(reason: &str) -> Words {
         ),
         "identity_lookup_failed" => failed(
             "Your account could not be read",
-            "You allowed it, but the provider did not tell which account that is. Wait a minute, then try again. If it stays so, tell the people who sent you the link.",
+            "Nothing was connected: the provider did not tell which account this is. Wait a minute, then try again. If it stays so, tell the people who sent you the link.",
             Way::Again,
         ),
         "other_account" => hint(

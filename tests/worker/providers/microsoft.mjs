@@ -9,7 +9,11 @@ const microsoft = {
   lifetime: 3600, told: true, refreshes: true, rotates: true,
   scopes: ["offline_access"],
   label: "jo@example.com",
-  identity: { [`GET ${graph}/me`]: { id: "1", displayName: "Jo", mail: "jo@example.com", userPrincipalName: "jo@example.com" }, [`GET ${graph}/me/drive`]: { id: "d1", driveType: "business" } },
+  identity: {
+    [`GET ${graph}/me`]: { id: "1", displayName: "Jo", mail: "jo@example.com", userPrincipalName: "jo@example.com" },
+    [`GET ${graph}/me/drive`]: { id: "d1", driveType: "business" },
+    [`GET ${graph}/organization`]: { value: [{ id: "t1" }] },
+  },
   dead: [401, { error: { code: "InvalidAuthenticationToken", message: "Lifetime validation failed, the token is expired." } }],
   refused: [400, { error: "invalid_grant", error_description: "AADSTS50173: The provided grant has expired due to it being revoked.", error_codes: [50173] }],
   revoke: null, // there is no revocation endpoint

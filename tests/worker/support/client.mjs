@@ -82,8 +82,11 @@ export class Client {
     const carries = CARRIES.find(([pattern]) => pattern.test(bare));
     const ours = !bare.includes(" /proxy/") || answer.headers.get("x-valetkey-error");
     if (answer.status < 400 && (carries?.[1] === null || !ours)) return;
+    // The one place in an error where a magic link belongs; the rest is looked at.
+    const link = answer.json?.error?.details?.reauthorizeUrl;
+    const text = link ? answer.text.replaceAll(link, "[reauthorizeUrl]") : answer.text;
     const page = /^text\/html/.test(answer.headers.get("content-type") ?? "");
-    this.places?.add(`answer ${answer.status} to ${bare}`, answer.text, page ? ["magic link"] : answer.status < 400 ? carries?.[1] ?? [] : []);
+    this.places?.add(`answer ${answer.status} to ${bare}`, text, page ? ["magic link"] : answer.status < 400 ? carries?.[1] ?? [] : []);
     this.places?.add(`headers of the answer to ${bare}`, JSON.stringify([...answer.headers]));
   }
 
