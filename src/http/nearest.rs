@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn each_name_is_looked_at_once_and_none_for_a_word_that_is_too_long() {
         let looked = Cell::new(0);
-        let names = || ["a_tool_of_ours"; 2_000].into_iter().inspect(|_| looked.set(looked.get() + 1));
+        let names = || std::iter::repeat_n("a_tool_of_ours", 2_000).inspect(|_| looked.set(looked.get() + 1));
         nearest(&"x".repeat(LONGEST_NAME), names());
         assert_eq!(looked.replace(0), 2_000);
         for length in [LONGEST_NAME + 1, 1_000_000] {

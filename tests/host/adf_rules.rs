@@ -24,12 +24,11 @@ fn rules(kind: &str) -> Option<(&'static [&'static str], &'static [&'static str]
         "heading" => (&["!level"], INLINE, false),
         "bulletList" => (&[], &["listItem"], true),
         "orderedList" => (&["order"], &["listItem"], true),
-        "listItem" => (&[], &["paragraph", "bulletList", "orderedList", "codeBlock"], true),
+        "listItem" | "blockquote" => (&[], &["paragraph", "bulletList", "orderedList", "codeBlock"], true),
         "taskList" => (&["!localId"], &["taskItem", "taskList"], true),
         "taskItem" => (&["!localId", "!state"], INLINE, false),
-        "blockquote" => (&[], &["paragraph", "bulletList", "orderedList", "codeBlock"], true),
         "codeBlock" => (&["language"], &["text"], false),
-        "rule" | "hardBreak" => (&[], &[], false),
+        "rule" | "hardBreak" | "text" => (&[], &[], false),
         "table" => (&[], &["tableRow"], true),
         "tableRow" => (&[], &["tableHeader", "tableCell"], true),
         "tableHeader" | "tableCell" => (
@@ -38,7 +37,6 @@ fn rules(kind: &str) -> Option<(&'static [&'static str], &'static [&'static str]
             true,
         ),
         "mention" => (&["!id"], &[], false),
-        "text" => (&[], &[], false),
         _ => return None,
     })
 }

@@ -27,7 +27,9 @@ impl Asked {
 pub async fn send(world: &Deployment, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Asked {
     let mut request =
         Request { method: method.into(), url: format!("https://vk.example.com{path}"), ..Request::default() };
-    headers.iter().for_each(|(name, value)| put(&mut request.headers, name, value));
+    for (name, value) in headers {
+        put(&mut request.headers, name, value);
+    }
     request.body = Body::Bytes(body.into());
     let response = world.later.beside(http::handle(&world.app, request)).await;
     let body = serde_json::from_slice(response.body.bytes()).unwrap_or_default();

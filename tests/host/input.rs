@@ -63,9 +63,9 @@ fn read_known() -> BTreeMap<&'static str, Map<String, Value>> {
             {
                 for param in tool.params.iter() {
                     let given: Vec<_> = param.aliases.iter().filter_map(|alias| fields.shift_remove(*alias)).collect();
-                    given.into_iter().for_each(|value| {
+                    for value in given {
                         fields.insert(param.name.into(), value);
-                    });
+                    }
                 }
                 known.entry(tool.name).or_insert(fields);
             }
@@ -264,9 +264,9 @@ fn what_goes_together_is_checked_on_every_tool_that_says_so() {
             tried += 1;
             let mut fields = known[tool.name].clone();
             let plain: Vec<_> = group.names.iter().map(|name| name.split('=').next().unwrap()).collect();
-            plain.iter().for_each(|name| {
+            for name in &plain {
                 fields.shift_remove(*name);
-            });
+            }
             let none = said(tool, &Value::Object(fields.clone()));
             let by_default = tool.params.iter().any(|param| plain.contains(&param.name) && !param.default.is_empty());
             let wanted = matches!(group.rule, GroupRule::ExactlyOne | GroupRule::AtLeastOne) && !by_default;
@@ -315,16 +315,16 @@ fn every_upload_wants_its_content_once() {
             .into_iter()
             .filter(|name| schema["properties"].get(*name).is_some() && !is_required(&schema, name))
             .collect();
-        contents.iter().for_each(|name| {
+        for name in &contents {
             fields.shift_remove(*name);
-        });
+        }
         if contents.len() < 2 {
             continue;
         }
         assert!(!problems(tool, &Value::Object(fields.clone())).is_empty(), "{} takes no content at all", tool.name);
-        contents.iter().for_each(|name| {
+        for name in &contents {
             fields.insert((*name).into(), json!("aGk="));
-        });
+        }
         assert!(!problems(tool, &Value::Object(fields)).is_empty(), "{} takes two contents", tool.name);
     }
 }

@@ -608,7 +608,7 @@ fn bound(usual: usize) -> usize {
 }
 
 /// With three at once the orders are too many to try all. One interruption, and all orders of what goes on where another
-/// waits, find what the pairs do not; with two and three nothing more was found.
+/// waits, find what the pairs do not. More are tried on request (`bound`).
 #[test]
 fn three_things_at_once_with_an_interruption() {
     let mut runs = 0;

@@ -279,8 +279,8 @@ fn simulate(units: u32, seed: u64, loses: u64) -> (Deployment, Rc<Connection>, R
 #[test]
 fn whatever_isolates_do_no_period_has_more_than_the_limit() {
     for seed in 0..12 {
-        let units = [12, 60, 300, 600][seed as usize % 4];
-        let (.., simulation) = simulate(units, seed, [0, 9][seed as usize / 4 % 2]);
+        let units = [12, 60, 300, 600][usize::try_from(seed % 4).unwrap()];
+        let (.., simulation) = simulate(units, seed, [0, 9][usize::try_from(seed / 4 % 2).unwrap()]);
         let most = simulation.most_in_any(MINUTE);
         assert!(most <= units as usize, "seed {seed}: {most} of {units}");
         // Units whose answer is lost are lost for a period.
