@@ -101,6 +101,7 @@ fn what_happens_again_and_again_pushes_nobody_out_of_the_audit_trail() {
                 ("token_read", Some("vkc_agent"), 250),
                 ("link_created", Some("vkc_backend"), 250),
                 ("disconnected", Some("vkc_other"), 1),
+                ("revoked", Some("vkc_other"), 1),
             ]
         );
         assert_eq!((audit[1].at, audit[1].last_at), (NOW, Some(NOW + 249_000)));
