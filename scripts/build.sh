@@ -10,3 +10,4 @@ export PATH=$PWD/scripts/rust:$PWD/node_modules/.bin:$PWD/.tools/bin:$PATH
 unset MAKEFLAGS MFLAGS   # cargo would wait for a job server that is not there
 worker-build --release --panic-unwind --out-dir "$out" -- --locked "$@"
 rm -rf "$out/worker"
+node scripts/strip-names.mjs "$out"
