@@ -146,7 +146,11 @@ impl Object {
         };
         let account = match (now, &asker) {
             (Some(now), Asker::Api(_)) if now.status != Status::Disconnected => now,
-            (_, Asker::Api(draft)) => (**draft).clone(),
+            // Links for it may have been made meanwhile, with another place where the user is verified.
+            (Some(Account { user_verify_url, .. }), Asker::Api(draft)) => {
+                Account { user_verify_url, ..(**draft).clone() }
+            }
+            (None, Asker::Api(draft)) => (**draft).clone(),
             (now, Asker::Browser(_)) => now.ok_or_else(order::ended)?,
         };
         match (found, asker) {
@@ -170,11 +174,6 @@ impl Object {
             && person != Some(before)
         {
             return Err(self.other_person(&account, consented).await);
-        }
-        // Some providers give a refresh token with the first consent alone: the one of the same person is kept.
-        let same_person = account.external_id.is_some() && account.external_id.as_ref() == person;
-        if consented.tokens.refresh.is_none() && same_person && account.status == Status::Active {
-            consented.tokens.refresh = account.tokens.as_ref().and_then(|before| before.refresh.clone());
         }
         if let Some(verify) = consented.verify.take() {
             return self.wait_for_verification(account, consented, &verify).await;
@@ -264,10 +263,18 @@ impl Object {
         &self,
         account: &mut Account,
         reason: Reason,
-        tokens: Tokens,
+        mut tokens: Tokens,
         scopes: Vec<String>,
         mut variables: Variables,
     ) -> Vec<Obtained> {
+        // Some providers give a refresh token with the first consent alone: the one of the same person is kept, as it is now.
+        let same_person = account.external_id.is_some() && account.external_id.as_ref() == order::person(&variables);
+        if let Some(before) = account.tokens.as_ref().filter(|_| same_person && account.status == Status::Active)
+            && tokens.refresh.is_none()
+        {
+            tokens.refresh.clone_from(&before.refresh);
+            tokens.previous_refresh.clone_from(&before.previous_refresh);
+        }
         let past = self.forget_the_past(account);
         account.label = variables.remove("label");
         account.external_id = variables.remove("external_id");

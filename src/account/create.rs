@@ -32,6 +32,8 @@ impl Object {
         }
         // The connection is read first: between the look at what exists and the record nobody is waited for.
         let connection = self.connection(&self.born(birth.clone())).await?;
+        // What is being revoked may be of the person who comes now: that is first, so that a look at the tokens tells.
+        while self.ending.wait().await {}
         let account = self.start_over(birth, import.is_none(), other_person)?;
         let epoch = account.epoch;
         let asked = match import {

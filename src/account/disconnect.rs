@@ -6,6 +6,7 @@ use super::object::Object;
 use super::snapshot::Snapshot;
 use super::{Account, Reason, Renewal, Status};
 use crate::catalog::model::{ClientAuth, Method, RevokeAuth};
+use crate::code::Code;
 use crate::error::Result;
 use crate::oauth::revoke;
 use crate::scrub::Scrub;
@@ -21,18 +22,20 @@ impl Object {
         account.begin_epoch(self.now());
         account.renewal = Renewal::default();
         let past = self.forget_the_past(&before);
-        let first = past.first().map(|obtained| obtained.tokens.access.clone());
-        self.lay_aside(past);
+        let held = !past.is_empty();
+        // The last of it is its own, if it had any; else what waited for verification or a choice.
+        let watch = self.lay_aside(past).last().map(|id| self.watch(*id));
         // Forgotten first: nobody gets the token any more while the provider is asked to revoke it.
         self.save(&mut account);
         let published = self.publish().await;
-        // Its own first, if it had any; else what waited for verification or a choice.
-        let ended = match first {
-            Some(access) => self.end_and_tell(&access).await,
-            None => Ended::NoWay,
+        let ended = match watch {
+            Some(watch) => self.end_and_tell(watch).await,
+            None if held => Ended::NoWay,
+            None => Ended::Nothing,
         };
         self.end_leftovers().await;
         let (attempted, succeeded, detail) = match ended {
+            Ended::Nothing => (false, false, "there was nothing to revoke: the account held no tokens".to_owned()),
             Ended::NoWay => (false, false, "the provider has no revocation endpoint for this account; the user can end the access in the provider's settings".to_owned()),
             Ended::InUse => (false, false, "the same person has connected it again meanwhile, which revoking would end".to_owned()),
             Ended::Done => (true, true, "revoked at the provider".to_owned()),
@@ -47,7 +50,14 @@ impl Object {
 
     pub(super) async fn revoke(&self, account: &Account) -> Option<std::result::Result<(), NotRevoked>> {
         let tokens = account.tokens.as_ref()?;
-        let connection = self.connection(account).await.ok()?;
+        let connection = match self.connection(account).await {
+            Ok(connection) => connection,
+            // Without its client nobody can ask; with it, once it can be read again.
+            Err(error) if error.code == Code::ConnectionNotFound => return None,
+            Err(_) => {
+                return Some(Err(NotRevoked { why: "the connection could not be read".into(), for_now: true }));
+            }
+        };
         let target = Self::target(&connection, &account.variables).ok()?;
         let auth = &target.connector.auth;
         let how = match connection.method(target.connector) {

@@ -12,7 +12,7 @@ use serde::Serialize;
 const AT_A_TIME: u32 = 500;
 
 /// Consents under way of one account, and choices: whoever has a link can begin one, and nobody has that many browsers.
-const MOST_UNDER_WAY: usize = 20;
+pub(super) const MOST_UNDER_WAY: usize = 20;
 
 impl Object {
     /// Stores what a browser began. When there are too many of its kind, the oldest goes, and what it had obtained is ended.

@@ -56,18 +56,22 @@ impl Object {
         }
         let before = if since.is_some_and(|since| since < IN_A_ROW) { account.renewal.forced } else { 0 };
         let needed = needed_until(&account, self.now(), for_at_least);
-        if (rejected || !Snapshot::of(&account).is_fresh(needed))
-            && let Err(error) = self.renew().await
-        {
-            // A token that still works is served while renewing fails, and so is one that came by a consent meanwhile.
-            let account = self.usable()?;
+        let (mut account, began) = (account.clone(), account.epoch);
+        let mut is_needed = rejected || !Snapshot::of(&account).is_fresh(needed);
+        while is_needed {
+            let epoch = account.epoch;
+            let outcome = self.renew().await;
+            account = self.usable()?;
+            // A token that still works is served while renewing fails, and so is one that came by a consent meanwhile, which
+            // may have to be renewed in its turn.
             let still_rejected = rejected && self.is_current(&account, mark.as_deref())?;
-            if still_rejected || !Snapshot::of(&account).is_fresh(self.now()) {
-                return Err(error);
+            is_needed = still_rejected || !Snapshot::of(&account).is_fresh(self.now());
+            if is_needed && account.epoch == epoch {
+                outcome?;
+                is_needed = false;
             }
         }
-        let mut account = self.usable()?;
-        if rejected {
+        if rejected && account.epoch == began {
             account.renewal.forced = before + 1;
         }
         account.last_used_at = Some(self.now());
@@ -118,7 +122,8 @@ impl Object {
         Ok(Reply::Resealed { changed, published: !self.load()?.unpublished })
     }
 
-    fn usable(&self) -> Result<Account> {
+    /// The account, if it is connected.
+    pub(super) fn usable(&self) -> Result<Account> {
         let account = self.load()?;
         if account.status == Status::Active {
             Ok(account)

@@ -7,14 +7,16 @@ use super::completion::Pending;
 use super::object::{LEFTOVERS, Object, PENDING};
 use super::order::person;
 use super::{Account, Status, Tokens};
-use crate::ports::Millis;
+use crate::ports::{Millis, random};
 use crate::target::Variables;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
-/// More than this are not kept to be ended; the oldest goes.
-const MOST: usize = 10;
+/// More than this are not kept to be ended; the oldest goes. All that a disconnect may find fits: choices, a verification
+/// and the account's own.
+const MOST: usize = 24;
+const _: () = assert!(MOST >= super::expiry::MOST_UNDER_WAY + 2);
 /// How often a provider that does not answer is asked.
 const TRIES: u32 = 3;
 /// Milliseconds until it is asked again; four times as long each time.
@@ -32,12 +34,24 @@ pub(super) struct Obtained {
 struct Leftover {
     tokens: Tokens,
     variables: Variables,
+    /// Random; 0 where an older version stored it.
+    #[serde(default)]
+    id: u64,
     tries: u32,
     next_try_at: Millis,
 }
 
+impl Leftover {
+    fn is(&self, other: &Self) -> bool {
+        self.id == other.id && (self.id != 0 || self.tokens.access == other.tokens.access)
+    }
+}
+
 /// What came of ending a grant at the provider.
+#[derive(Clone)]
 pub(super) enum Ended {
+    /// There was nothing to end.
+    Nothing,
     /// It waits: its person's tokens are in use.
     InUse,
     /// The provider has no way to do it.
@@ -47,6 +61,12 @@ pub(super) enum Ended {
     /// It is not, for this reason.
     Failed(String),
 }
+
+/// Where somebody is told what comes of ending one of them.
+pub(super) struct Watch(u64, Rc<RefCell<Option<Ended>>>);
+
+/// Those who want to know, and of which.
+pub(super) type Watches = Rc<RefCell<Vec<(u64, Weak<RefCell<Option<Ended>>>)>>>;
 
 /// Why a revocation did not work.
 pub(super) struct NotRevoked {
@@ -82,21 +102,22 @@ impl Object {
         self.end_leftovers().await;
     }
 
-    /// Stores what is to be ended. What the provider has no way to end is only forgotten.
-    pub(super) fn lay_aside(&self, obtained: Vec<Obtained>) {
+    /// Stores what is to be ended, and says under which ids. What the provider has no way to end is only forgotten.
+    pub(super) fn lay_aside(&self, obtained: Vec<Obtained>) -> Vec<u64> {
         if obtained.is_empty() || !self.find().is_some_and(|account| can_be_revoked(&account)) {
-            return;
+            return Vec::new();
         }
         let mut leftovers = self.leftovers();
-        leftovers.extend(obtained.into_iter().map(|Obtained { tokens, variables }| Leftover {
-            tokens,
-            variables,
-            tries: 0,
-            next_try_at: 0,
+        let before = leftovers.len();
+        leftovers.extend(obtained.into_iter().map(|Obtained { tokens, variables }| {
+            let id = u64::from_le_bytes(random(&*self.world.random));
+            Leftover { tokens, variables, id, tries: 0, next_try_at: 0 }
         }));
+        let ids = leftovers[before..].iter().map(|leftover| leftover.id).collect();
         let surplus = leftovers.len().saturating_sub(MOST);
         leftovers.drain(..surplus);
         self.put(LEFTOVERS, &leftovers);
+        ids
     }
 
     fn leftovers(&self) -> Vec<Leftover> {
@@ -117,19 +138,29 @@ impl Object {
         self.ending.join(Box::pin(work)).await;
     }
 
-    /// As [`Object::end_leftovers`], for one of them whose outcome somebody wants to know.
-    pub(super) async fn end_and_tell(&self, access: &str) -> Ended {
+    /// Asks to be told what comes of ending this one, whoever does it.
+    pub(super) fn watch(&self, id: u64) -> Watch {
+        let watch = Watch(id, Rc::default());
+        let mut watches = self.watches.borrow_mut();
+        watches.retain(|(_, known)| known.strong_count() > 0);
+        watches.push((id, Rc::downgrade(&watch.1)));
+        watch
+    }
+
+    /// As [`Object::end_leftovers`], for the one that is watched.
+    pub(super) async fn end_and_tell(&self, Watch(id, told): Watch) -> Ended {
         while self.ending.wait().await {}
-        let Some(leftover) = self.leftovers().into_iter().find(|leftover| leftover.tokens.access == access) else {
-            return Ended::NoWay;
-        };
-        if !self.may_end(&leftover) {
-            return Ended::InUse;
+        if told.borrow().is_none() {
+            let Some(leftover) = self.leftovers().into_iter().find(|leftover| leftover.id == id) else {
+                return Ended::NoWay;
+            };
+            if !self.may_end(&leftover) {
+                return Ended::InUse;
+            }
+            let object = self.clone();
+            self.ending.join(Box::pin(async move { object.end(leftover).await })).await;
         }
-        let (object, outcome) = (self.clone(), Rc::new(RefCell::new(Ended::NoWay)));
-        let told = outcome.clone();
-        self.ending.join(Box::pin(async move { *told.borrow_mut() = object.end(leftover).await })).await;
-        outcome.replace(Ended::NoWay)
+        told.take().unwrap_or(Ended::NoWay)
     }
 
     /// When there is something to end next.
@@ -155,10 +186,9 @@ impl Object {
     }
 
     /// Ends one grant, and forgets it unless it is worth another try.
-    async fn end(&self, leftover: Leftover) -> Ended {
-        let Some(account) = self.find() else { return Ended::NoWay };
-        let Leftover { tokens, variables, tries, .. } = leftover;
-        let access = tokens.access.clone();
+    async fn end(&self, leftover: Leftover) {
+        let Some(account) = self.find() else { return };
+        let Leftover { tokens, variables, id, tries, .. } = leftover.clone();
         let outcome = self.revoke(&Account { tokens: Some(tokens), variables, ..account }).await;
         let mut leftovers = self.leftovers();
         let (again, ended) = match outcome {
@@ -174,19 +204,24 @@ impl Object {
             }
         };
         if again {
-            for leftover in leftovers.iter_mut().filter(|leftover| leftover.tokens.access == access) {
+            for leftover in leftovers.iter_mut().filter(|known| known.is(&leftover)) {
                 leftover.tries = tries + 1;
                 leftover.next_try_at = self.now() + (AGAIN << (2 * tries));
             }
         } else {
-            leftovers.retain(|leftover| leftover.tokens.access != access);
+            leftovers.retain(|known| !known.is(&leftover));
         }
         if leftovers.is_empty() {
             self.storage.delete(LEFTOVERS);
         } else {
             self.put(LEFTOVERS, &leftovers);
         }
-        ended
+        let watches = self.watches.borrow();
+        for (_, watch) in watches.iter().filter(|(watched, _)| *watched == id) {
+            if let Some(watch) = watch.upgrade() {
+                watch.replace(Some(ended.clone()));
+            }
+        }
     }
 }
 

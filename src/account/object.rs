@@ -2,6 +2,7 @@
 
 use super::command::{Birth, Command, Reply};
 use super::flight::Flight;
+use super::leftovers::Watches;
 use super::publish::KvCopy;
 use super::snapshot::Snapshot;
 use super::{Account, Event, Reason, Renewal, Status, Tokens};
@@ -67,8 +68,8 @@ pub struct World {
 pub struct Object {
     pub(super) world: World,
     pub(super) storage: Rc<dyn Storage>,
-    /// The renewal under way, which every call that needs it waits for.
-    pub(super) renewing: Flight<Result<()>>,
+    /// The renewal under way, which every call that needs it waits for, with the epoch it was begun in.
+    pub(super) renewing: Flight<(u32, Result<()>)>,
     /// The write to KV under way.
     pub(super) publishing: Flight<bool>,
     pub(super) copy: Rc<KvCopy>,
@@ -76,6 +77,8 @@ pub struct Object {
     pub(super) consents: Rc<RefCell<Vec<u32>>>,
     /// What is being ended at the provider.
     pub(super) ending: Flight<()>,
+    /// Who waits to hear of that.
+    pub(super) watches: Watches,
     /// The caller for whom this command is carried out.
     by: Option<Rc<str>>,
 }
@@ -91,6 +94,7 @@ impl Object {
             copy: Rc::default(),
             consents: Rc::default(),
             ending: Flight::default(),
+            watches: Watches::default(),
             by: None,
         }
     }

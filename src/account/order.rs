@@ -42,6 +42,11 @@ impl Account {
 }
 
 impl Object {
+    /// The epoch now; 0 for an account that nobody made yet.
+    pub(super) fn epoch(&self) -> u32 {
+        self.find().map_or(0, |account| account.epoch)
+    }
+
     /// The account, unless its epoch has passed. `None` stands for an account that nobody made yet, of epoch 0.
     pub(super) fn still(&self, epoch: u32) -> Result<Option<Account>> {
         let account = self.find();
@@ -53,13 +58,13 @@ impl Object {
         self.still(epoch)?.ok_or_else(ended)
     }
 
-    /// Forgets the links, consents, choices and verifications of the past. What had been obtained by them comes back, what
-    /// the account held before the others.
+    /// Forgets the links, consents, choices and verifications of the past. What had been obtained by them comes back; what
+    /// the account itself held is the last of it, so that it is the last to go when there is too much.
     pub(super) fn forget_the_past(&self, account: &Account) -> Vec<Obtained> {
         let choices = self.storage.keys("choice:").into_iter().filter_map(|key| self.get::<Choice>(&key));
-        let mut obtained: Vec<_> = account.held().into_iter().collect();
-        obtained.extend(choices.map(Choice::obtained));
+        let mut obtained: Vec<_> = choices.map(Choice::obtained).collect();
         obtained.extend(self.get::<Pending>(PENDING).map(Pending::obtained));
+        obtained.extend(account.held());
         self.storage.delete(PENDING);
         for prefix in ["link:", "flow:", "choice:"] {
             self.storage.delete_below(prefix);

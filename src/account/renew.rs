@@ -24,32 +24,43 @@ impl Object {
     /// Joins the renewal under way, or starts one. What it did is in storage when this returns.
     ///
     /// A Durable Object is no lock: while this awaits the provider, the next request runs. So the renewal is one shared
-    /// future, and whoever needs a token waits for that.
+    /// future, and whoever needs a token waits for that. One that was begun before the account was connected anew renews
+    /// what is the past now: it is waited for, and another one begun.
     pub(super) async fn renew(&self) -> Result<()> {
-        let object = self.clone();
-        let work = async move {
-            let epoch = object.find().map_or(0, |account| account.epoch);
-            let outcome = object.renew_once().await;
-            if let Err(error) = &outcome {
-                object.wait_after(epoch, error);
+        let epoch = self.epoch();
+        loop {
+            let object = self.clone();
+            let work = async move {
+                let epoch = object.epoch();
+                let outcome = object.renew_once().await;
+                if let Err(error) = &outcome {
+                    object.wait_after(epoch, error);
+                }
+                (epoch, outcome)
+            };
+            let (begun, outcome) = self.renewing.join(Box::pin(work)).await;
+            if begun >= epoch {
+                return outcome;
             }
-            outcome
-        };
-        self.renewing.join(Box::pin(work)).await
+        }
     }
 
     /// Renews whatever the expiry says. Asked for over the API.
     pub(super) async fn renew_now(&self) -> Result<Reply> {
-        let account = self.load()?;
-        if account.status != Status::Active {
-            return Err(self.with_link(&account, reauthorization_required(&account)));
+        loop {
+            let before = self.usable()?;
+            if before.tokens.as_ref().is_some_and(|tokens| tokens.refresh.is_none()) {
+                let message = "this account has no refresh token: the provider's access token cannot be renewed";
+                return Err(Error::invalid(message).of(&before.connector));
+            }
+            let outcome = self.renew().await;
+            let account = self.usable()?;
+            // What was connected meanwhile has not been renewed.
+            if account.epoch == before.epoch {
+                outcome?;
+                return Ok(Reply::Snapshot(Box::new(Snapshot::of(&account))));
+            }
         }
-        if account.tokens.as_ref().is_some_and(|tokens| tokens.refresh.is_none()) {
-            let message = "this account has no refresh token: the provider's access token cannot be renewed";
-            return Err(Error::invalid(message).of(&account.connector));
-        }
-        self.renew().await?;
-        Ok(Reply::Snapshot(Box::new(Snapshot::of(&self.load()?))))
     }
 
     /// Whatever went wrong (KV, a connection that is gone), the next attempt waits: the alarm must not come at once.
@@ -89,9 +100,9 @@ impl Object {
         match self.ask(&account, &connection, &refresh).await? {
             Ok(new) => self.keep(&account, new, &refresh).await,
             Err(refused) if matches!(refused.refusal, Refusal::Grant | Refusal::AdminConsent) => {
-                self.refused(&connection, &refresh, refused).await
+                self.refused(account.epoch, &connection, &refresh, refused).await
             }
-            Err(refused) => self.try_later(&refresh, &refused),
+            Err(refused) => self.try_later(account.epoch, &refresh, &refused),
         }
     }
 
@@ -122,9 +133,9 @@ impl Object {
         })
     }
 
-    /// The account, if it still is what a renewal with this refresh token was begun for: not ended, disconnected or
-    /// connected anew while the provider was answering.
-    fn still_current(&self, used: &Secret) -> Option<Account> {
+    /// The account, if this refresh token still is its own: not ended or disconnected while the provider was answering, nor
+    /// connected anew with another.
+    fn still_with(&self, used: &Secret) -> Option<Account> {
         let account = self.find().filter(|account| account.status == Status::Active)?;
         let current = account.tokens.as_ref()?.refresh.as_ref()?;
         let same = self.open_sealed(&account, "refresh", current).is_ok_and(|current| current == *used);
@@ -132,21 +143,37 @@ impl Object {
         (same || by_previous()).then_some(account)
     }
 
+    /// The same, if it was not connected anew at all: what a provider refuses says nothing of a newer consent.
+    fn still_current(&self, epoch: u32, used: &Secret) -> Option<Account> {
+        self.still_with(used).filter(|account| account.epoch == epoch)
+    }
+
     /// Stores new tokens, then publishes them. The refresh token before is kept until the new one has worked. `before` is
     /// the account as it was when the provider was asked.
     async fn keep(&self, before: &Account, new: Tokens, used: &Secret) -> Result<()> {
-        let Some(mut account) = self.still_current(used) else {
+        let Some(mut account) = self.still_with(used) else {
             // What came belongs to the past. The user was promised an end: it is revoked.
             let expires_at = self.expires_at(before, new.expires_in);
             let tokens = self.sealed(before, &new.access, new.refresh.as_ref(), expires_at);
             self.discard(Account { tokens: Some(tokens), ..before.clone() }.held().into_iter().collect()).await;
             return Ok(());
         };
-        let expires_at = self.expires_at(&account, new.expires_in);
         let rotated = new.refresh.as_ref().filter(|token| *token != used);
-        let mut tokens = self.sealed(&account, &new.access, Some(rotated.unwrap_or(used)), expires_at);
-        tokens.previous_refresh = rotated.map(|_| self.seal(&account, "previous_refresh", used));
-        account.tokens = Some(tokens);
+        let previous_refresh = rotated.map(|_| self.seal(&account, "previous_refresh", used));
+        if account.epoch != before.epoch {
+            // The same person consented meanwhile, and that gave no refresh token of its own: the access token and what it
+            // is good for are newer than this answer, and only the refresh token goes on.
+            if let (Some(rotated), Some(tokens)) = (rotated, account.tokens.clone()) {
+                let refresh = Some(self.seal(&account, "refresh", rotated));
+                account.tokens = Some(super::Tokens { refresh, previous_refresh, ..tokens });
+                self.save(&mut account);
+                self.publish().await;
+            }
+            return Ok(());
+        }
+        let expires_at = self.expires_at(&account, new.expires_in);
+        let tokens = self.sealed(&account, &new.access, Some(rotated.unwrap_or(used)), expires_at);
+        account.tokens = Some(super::Tokens { previous_refresh, ..tokens });
         if let Some(scopes) = new.scopes.filter(|scopes| !scopes.is_empty()) {
             account.scopes = scopes;
         }
@@ -159,15 +186,18 @@ impl Object {
     }
 
     /// `invalid_grant`: look again, try the token before, and only then believe it.
-    async fn refused(&self, connection: &Connection, used: &Secret, refused: Refused) -> Result<()> {
-        let Some(account) = self.still_current(used) else { return Ok(()) };
-        if let Some(previous) = self.previous_refresh(&account).filter(|previous| previous != used)
-            && let Ok(new) = self.ask(&account, connection, &previous).await?
-        {
-            return self.keep(&account, new, &previous).await;
+    async fn refused(&self, epoch: u32, connection: &Connection, used: &Secret, refused: Refused) -> Result<()> {
+        let Some(account) = self.still_current(epoch, used) else { return Ok(()) };
+        if let Some(previous) = self.previous_refresh(&account).filter(|previous| previous != used) {
+            match self.ask(&account, connection, &previous).await? {
+                Ok(new) => return self.keep(&account, new, &previous).await,
+                // Nothing was said of the token before: it may be good.
+                Err(unsaid) if unsaid.refusal.passes() => return self.try_later(epoch, used, &unsaid),
+                Err(_) => {}
+            }
         }
         // Asking took time: what was refused may not be what the account has now.
-        let Some(mut account) = self.still_current(used) else { return Ok(()) };
+        let Some(mut account) = self.still_current(epoch, used) else { return Ok(()) };
         self.note("refused", Some(words(&refused)));
         account.renewal.last_error = Some(error(&account.connector, &refused));
         Err(self.expire(account, Reason::RefreshTokenRevoked).await)
@@ -179,8 +209,8 @@ impl Object {
     }
 
     /// Anything else passes: the account lives on, and the next attempt waits.
-    fn try_later(&self, used: &Secret, refused: &Refused) -> Result<()> {
-        let Some(mut account) = self.still_current(used) else { return Ok(()) };
+    fn try_later(&self, epoch: u32, used: &Secret, refused: &Refused) -> Result<()> {
+        let Some(mut account) = self.still_current(epoch, used) else { return Ok(()) };
         let backoff = self.backoff(&mut account.renewal);
         let wait = refused.retry_after.map_or(backoff, |seconds| seconds.clamp(1, 3600) * 1000);
         let mut error = error(&account.connector, refused);

@@ -58,6 +58,13 @@ pub enum Refusal {
     Unreachable,
 }
 
+impl Refusal {
+    /// Whether it says nothing of what was sent, and passes.
+    pub fn passes(self) -> bool {
+        matches!(self, Self::RateLimited | Self::Broken | Self::TimedOut | Self::Unreachable)
+    }
+}
+
 /// A refusal with what was said.
 #[derive(Debug, Clone)]
 pub struct Refused {

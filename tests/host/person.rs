@@ -3,6 +3,7 @@
 use crate::connect::{call, json_of, path_of};
 use crate::support::{Deployment, deployment};
 use crate::vendor::Vendor;
+use futures_util::future::join;
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -239,6 +240,24 @@ fn an_import_ends_the_links_of_before_and_keeps_what_the_operator_set() {
         assert!(status == 400 && page.contains("state_used"), "{status} {page}");
         assert!(stage.vendor.borrow().people().is_empty(), "no code was exchanged");
         // Without a link of its own the person still comes to the operator's check.
+        stage.delete().await;
+        let again = stage.link_in_error(&stage.agent).await.unwrap();
+        let (_, url) = stage.back(&stage.start(&again).await.unwrap(), "jo-3").await;
+        assert!(url.starts_with(VERIFY), "{url}");
+    });
+}
+
+#[test]
+fn an_import_takes_over_where_the_user_is_verified_now() {
+    pollster::block_on(async {
+        let stage = Stage::open().await;
+        assert_eq!(stage.connect(json!({}), "jo-1").await.0, 200);
+        stage.delete().await;
+        stage.vendor.borrow_mut().grant_elsewhere("jo", "moved");
+        // While the import asks whose tokens these are, the operator makes a link.
+        let (imported, _) =
+            join(stage.import("moved", json!({})), stage.link(json!({ "user_verify_url": VERIFY }))).await;
+        assert_eq!(imported.0, 200, "{}", imported.1);
         stage.delete().await;
         let again = stage.link_in_error(&stage.agent).await.unwrap();
         let (_, url) = stage.back(&stage.start(&again).await.unwrap(), "jo-3").await;

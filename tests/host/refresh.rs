@@ -10,7 +10,7 @@ use valetkey::account::command::{Accounts, Birth, Command, Import, Reply};
 use valetkey::code::Code;
 use valetkey::connection;
 use valetkey::error::Error;
-use valetkey::ports::{Response, Unanswered};
+use valetkey::ports::{Response, Storage, Unanswered};
 use valetkey::secret::Secret;
 
 type Answer = Result<Response, Unanswered>;
@@ -172,6 +172,79 @@ fn the_refresh_token_before_is_tried_until_the_new_one_has_worked() {
         expire(&world);
         assert_eq!(lease(&world, &id).await.as_deref(), Ok("access-2"));
         assert_eq!(sent_refresh_tokens(&world), ["refresh-0", "refresh-1", "refresh-0"]);
+    });
+}
+
+#[test]
+fn a_token_before_that_nobody_judged_proves_nothing() {
+    pollster::block_on(async {
+        for passing in
+            [Err(Unanswered::TimedOut), Err(Unanswered::Unreachable), reply(429, &json!({})), reply(503, &json!({}))]
+        {
+            let refused = || reply(400, &json!({ "error": "invalid_grant" }));
+            let (world, id) = world(vec![tokens(1), refused(), passing, refused(), tokens(2)]).await;
+            expire(&world);
+            lease(&world, &id).await.unwrap();
+            expire(&world);
+            assert!(lease(&world, &id).await.unwrap_err().code.retryable());
+            assert_eq!(account(&world, &id)["status"], "ACTIVE");
+            expire(&world);
+            assert_eq!(lease(&world, &id).await.as_deref(), Ok("access-2"));
+        }
+    });
+}
+
+#[test]
+fn a_revocation_that_could_not_be_sent_is_sent_later() {
+    pollster::block_on(async {
+        let (world, id) = world(vec![reply(200, &json!({}))]).await;
+        let key = connection::key("linear");
+        let record = world.config.0.borrow_mut().insert(key.clone(), ("nonsense".into(), None)).unwrap();
+        let Reply::Disconnected { attempted, succeeded, detail, .. } =
+            world.objects.ask(&id, Command::Disconnect).await.unwrap()
+        else {
+            panic!("not disconnected");
+        };
+        assert!(attempted && !succeeded && detail.contains("could not be read"), "{detail}");
+        assert!(world.http.sent.borrow().is_empty());
+        world.config.0.borrow_mut().insert(key, record);
+        let (object, storage) = world.objects.object(id.as_str());
+        world.clock.0.set(object.next_wake().unwrap());
+        object.wake().await;
+        let revoked: Vec<_> = world.http.sent.borrow().iter().map(|request| request.url.clone()).collect();
+        assert!(matches!(revoked.as_slice(), [url] if url.ends_with("/revoke")), "{revoked:?}");
+        assert!(!storage.0.borrow().contains_key("leftovers"));
+    });
+}
+
+#[test]
+fn a_disconnect_ends_all_that_was_obtained_and_its_own_above_all() {
+    pollster::block_on(async {
+        let (world, id) = world((0..40).map(|_| reply(200, &json!({}))).collect()).await;
+        let (_, storage) = world.objects.object(id.as_str());
+        let account = account(&world, &id);
+        for number in 0..20 {
+            let mut tokens = account["tokens"].clone();
+            let sealed = world.app.keys.seal(
+                &format!("{id}/refresh"),
+                &Secret::new(format!("choice-{number}")),
+                &*world.app.random,
+            );
+            tokens["refresh"] = sealed.into();
+            let consented =
+                json!({ "tokens": tokens, "scopes": [], "variables": {}, "verify": null, "step": 0, "epoch": 1 });
+            let choice = json!({ "browser": "", "consented": consented, "options": [], "expires_at": NOW + 600_000 });
+            storage.put_until(&format!("choice:{number}"), &choice.to_string(), NOW + 600_000);
+        }
+        let reply = world.objects.ask(&id, Command::Disconnect).await.unwrap();
+        assert!(matches!(reply, Reply::Disconnected { succeeded: true, .. }));
+        let token = |body: &[u8]| {
+            form_urlencoded::parse(body).find(|(name, _)| name == "token").map(|(_, value)| value.into_owned())
+        };
+        let revoked: Vec<_> =
+            world.http.sent.borrow().iter().filter_map(|request| token(request.body.bytes())).collect();
+        assert_eq!(revoked.iter().filter(|token| *token == "refresh-0").count(), 1, "{revoked:?}");
+        assert_eq!(revoked.len(), 21, "{revoked:?}");
     });
 }
 
