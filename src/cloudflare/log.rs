@@ -30,10 +30,3 @@ pub fn request(method: &str, route: &str, id: &str, status: u16) {
 pub fn is_verbose(env: &Env) -> bool {
     env.var("LOG_LEVEL").is_ok_and(|level| level.to_string() == "info")
 }
-
-/// The path of a URL.
-pub fn path(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let path = rest.find('/').map_or("/", |at| &rest[at..]);
-    path.split(['?', '#']).next().unwrap_or("/")
-}

@@ -138,13 +138,12 @@ impl Bound {
 async fn read(app: &App, request: worker::Request, url: String) -> Outcome<Request> {
     let inner = request.inner();
     let headers = fetch::from_headers(request.headers());
-    let path = log::path(&url);
     let body = match inner.body() {
         None => Body::Empty,
         // The platform makes an empty stream of it.
         Some(_) if ports::get(&headers, "content-length") == Some("0") => Body::Empty,
-        Some(stream) if http::streams(path) => Body::Stream(Rc::new(stream)),
-        Some(stream) => fetch::read_stream(stream, http::largest_body(app, path, &headers)).await?,
+        Some(stream) if http::streams(&url) => Body::Stream(Rc::new(stream)),
+        Some(stream) => fetch::read_stream(stream, http::largest_body(app, &inner.method(), &url, &headers)).await?,
     };
     // The SDK maps verbs it does not know to GET; the request itself knows better.
     let received: Rc<dyn Any> = Rc::new(request.headers().0.clone());

@@ -95,7 +95,7 @@ pub async fn open(call: &Call<'_>, ticket: &str) -> Response {
 
 async fn open_link(call: &Call<'_>, ticket: &str, about: &mut About) -> Result<Response> {
     let id = account_of(Purpose::Link, ticket, call).map_err(link_refused)?;
-    about.again = Some(call.path.to_owned());
+    about.again = Some(call.place.path.to_owned());
     let page = consent_page(call, &id, ticket, about, &BTreeMap::new(), None).await?;
     let secret = browser(call).unwrap_or_else(|| digest::base64url(&random::<32>(&*call.app.random)));
     let (name, secure) = cookie(call);
@@ -163,7 +163,7 @@ async fn consent_page(
         about: about.clone(),
         scopes,
         lasting: !lasting.is_empty(),
-        action: call.path.to_owned(),
+        action: call.place.path.to_owned(),
         fields,
         typed_in,
         wrong: error.filter(|_| !beside).map(|error| wrong(error, connector)),
@@ -203,7 +203,7 @@ pub async fn start(call: &Call<'_>, ticket: &str) -> Response {
 
 async fn start_link(call: &Call<'_>, ticket: &str, about: &mut About) -> Result<Response> {
     let id = account_of(Purpose::Link, ticket, call).map_err(link_refused)?;
-    about.again = Some(call.path.to_owned());
+    about.again = Some(call.place.path.to_owned());
     let browser = browser(call).ok_or_else(no_cookie)?;
     let app = call.app;
     let Reply::Consent { connection_name, .. } =
@@ -276,7 +276,7 @@ async fn show_choices(call: &Call<'_>, ticket: &str, about: &mut About) -> Resul
     };
     about.provider = catalog::find_connector(&connector).map(|connector| connector.name);
     tell_whose(call, about, &connection_name).await;
-    Ok(pages::choice(about, &options, call.path))
+    Ok(pages::choice(about, &options, call.place.path))
 }
 
 /// The person chose.
@@ -291,7 +291,7 @@ async fn choose_one(call: &Call<'_>, ticket: &str, about: &mut About) -> Result<
     let browser = browser(call).ok_or_else(no_cookie)?;
     let option = form(call).get("option").and_then(|option| option.reveal().parse().ok());
     let Some(option) = option else {
-        about.again = Some(call.path.to_owned());
+        about.again = Some(call.place.path.to_owned());
         return Err(crate::account::flow_error(
             "choice_missing",
             "Nothing was chosen. Go back and choose one of the list.",
@@ -299,7 +299,7 @@ async fn choose_one(call: &Call<'_>, ticket: &str, about: &mut About) -> Result<
     };
     let chosen = call.app.accounts.ask(&id, Command::Choose { ticket: ticket.to_owned(), browser, option }).await;
     if matches!(&chosen, Err(error) if error.details.status_reason.as_deref() == Some("choice_missing")) {
-        about.again = Some(call.path.to_owned());
+        about.again = Some(call.place.path.to_owned());
     }
     answered(call, &id, chosen?).await
 }

@@ -6,6 +6,7 @@ mod error;
 mod nearest;
 mod pages;
 mod query;
+mod route;
 mod safety;
 
 use crate::access::{self, Named, Used};
@@ -19,6 +20,8 @@ use crate::secret::Secret;
 use crate::ticket;
 use ::http::HeaderMap;
 use query::Query;
+use route::{Place, Route};
+pub use route::{pattern, streams};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::cell::Cell;
@@ -40,45 +43,43 @@ pub struct Call<'a> {
     app: &'a App,
     request: &'a Request,
     method: &'a str,
-    path: &'a str,
+    place: Place<'a>,
     query: Query,
     /// Whether the caller may have a link for anybody: it could make one itself.
     may_connect: Cell<bool>,
 }
 
-/// Whether the body of a request to this path is handed on as a stream instead of being read.
-pub fn streams(path: &str) -> bool {
-    path.starts_with("/proxy/")
-}
-
-/// The most bytes of a body that is read, by path and by who sends it.
-pub fn largest_body(app: &App, path: &str, headers: &HeaderMap) -> usize {
-    let is_form = is_page(path) || path == "/oauth/token";
-    match path {
-        _ if is_form => LARGEST_FORM,
-        "/api/v1/execute_tool" if bearer(app, headers).is_ok() => LARGEST_INPUT,
-        _ => LARGEST_BODY,
+/// The most bytes of a body that is read, by where it is sent and by who sends it. Where no route is, nobody needs more than
+/// it takes to be told so.
+pub fn largest_body(app: &App, method: &str, url: &str, headers: &HeaderMap) -> usize {
+    let place = Place::of(url);
+    match place.route(method) {
+        _ if place.is_page() => LARGEST_FORM,
+        None | Some(Route::Token) => LARGEST_FORM,
+        Some(Route::ExecuteTool) if bearer(app, headers).is_ok() => LARGEST_INPUT,
+        Some(_) => LARGEST_BODY,
     }
 }
 
 /// Answers a request.
 pub async fn handle(app: &App, request: Request) -> Response {
-    let (path, query) = split(&request.url);
+    let place = Place::of(&request.url);
     // An answer to HEAD is one to GET without its body (RFC 9110 section 9.3.2). A callback is not asked that way: it
     // would use up what it brings.
-    let is_head = request.method == "HEAD" && !streams(path) && !path.starts_with("/callback/");
+    let is_head = request.method == "HEAD" && !place.is_proxied() && !place.is_below("callback");
     let method = if is_head { "GET" } else { &request.method };
     let may_connect = Cell::new(false);
-    let call = Call { app, method, path, query: Query::parse(query), request: &request, may_connect };
+    let query = Query::parse(place.query);
+    let call = Call { app, method, place, query, request: &request, may_connect };
     let answered = match safety::refused(&call) {
         Some(answer) => answer,
         None => route(&call).await,
     };
     let answered = answered.map_err(|error| call.without_forbidden_link(error));
-    let is_ours = !streams(path) || answered.is_err();
+    let is_ours = !call.place.is_proxied() || answered.is_err();
     let mut response = match answered {
         Ok(response) => response,
-        Err(error) if is_page(path) => pages::failure(&error, &pages::About::default()),
+        Err(error) if call.place.is_page() => pages::failure(&error, &pages::About::default()),
         Err(error) => error::respond(&error, &app.settings.base_url),
     };
     if is_head {
@@ -87,157 +88,11 @@ pub async fn handle(app: &App, request: Request) -> Response {
     if is_ours { safety::guarded(response, &app.settings.base_url) } else { safety::sandboxed(response) }
 }
 
-/// What a request is about, for the log: the pattern of its route, never the path itself, which may hold a ticket or
-/// whatever was pasted there.
-pub fn pattern(method: &str, url: &str) -> &'static str {
-    let (path, _) = split(url);
-    let method = if method == "HEAD" { "GET" } else { method };
-    find(method, &segments(path)).map_or("none", |route| route.pattern())
-}
-
-fn is_page(path: &str) -> bool {
-    let first = path.trim_start_matches('/').split('/').next();
-    matches!(first, Some("connect" | "callback" | "choose"))
-}
-
-fn segments(path: &str) -> Vec<&str> {
-    path.trim_matches('/').split('/').collect()
-}
-
-/// Path and query of an absolute URL, undecoded.
-fn split(url: &str) -> (&str, &str) {
-    let after_scheme = url.find("://").map_or(0, |at| at + 3);
-    let path = url[after_scheme..].find('/').map_or(url.len(), |at| after_scheme + at);
-    let (path, query) = url[path..].split_once('?').unwrap_or((&url[path..], ""));
-    (if path.is_empty() { "/" } else { path }, query.split('#').next().unwrap_or_default())
-}
-
-/// What a request is about: every route there is.
-enum Route<'a> {
-    Home,
-    Icon,
-    Health,
-    Token,
-    OpenLink(&'a str),
-    StartConsent(&'a str),
-    Callback(&'a str),
-    OpenChoice(&'a str),
-    Choose(&'a str),
-    Connected(&'a str),
-    ListCallers,
-    CreateCaller,
-    DeleteCaller(&'a str),
-    ListConnections,
-    CreateConnection,
-    GetConnection(&'a str),
-    UpdateConnection(&'a str),
-    DeleteConnection(&'a str),
-    Reseal,
-    ResealProgress,
-    ListAccounts,
-    CreateAccount,
-    AccountDetails,
-    AccountAuth,
-    MagicLink,
-    VerifyUser,
-    RefreshAccount,
-    DeleteAccount,
-    ListProviders,
-    ListTools,
-    ExecuteTool,
-    Proxy,
-    #[cfg(feature = "fault-injection")]
-    Panic,
-}
-
-impl Route<'_> {
-    fn pattern(&self) -> &'static str {
-        match self {
-            Self::Home => "/",
-            Self::Icon => "/favicon.svg",
-            Self::Health => "/health",
-            Self::Token => "/oauth/token",
-            Self::OpenLink(_) | Self::StartConsent(_) => "/connect/{token}",
-            Self::Callback(_) => "/callback/{connection_name}",
-            Self::OpenChoice(_) | Self::Choose(_) => "/choose/{ticket}",
-            Self::Connected(_) => "/connected/{connector}",
-            Self::ListCallers | Self::CreateCaller => "/api/v1/callers",
-            Self::DeleteCaller(_) => "/api/v1/callers/{client_id}",
-            Self::ListConnections | Self::CreateConnection => "/api/v1/connections",
-            Self::GetConnection(_) | Self::UpdateConnection(_) | Self::DeleteConnection(_) => {
-                "/api/v1/connections/{name}"
-            }
-            Self::Reseal | Self::ResealProgress => "/api/v1/keys:reseal",
-            Self::ListAccounts | Self::CreateAccount => "/api/v1/connected_accounts",
-            Self::AccountDetails => "/api/v1/connected_accounts/details",
-            Self::AccountAuth => "/api/v1/connected_accounts/auth",
-            Self::MagicLink => "/api/v1/connected_accounts/magic_link",
-            Self::VerifyUser => "/api/v1/connected_accounts/user/verify",
-            Self::RefreshAccount => "/api/v1/connected_accounts/refresh",
-            Self::DeleteAccount => "/api/v1/connected_accounts:delete",
-            Self::ListProviders => "/api/v1/providers",
-            Self::ListTools => "/api/v1/tools",
-            Self::ExecuteTool => "/api/v1/execute_tool",
-            Self::Proxy => "/proxy/{path}",
-            #[cfg(feature = "fault-injection")]
-            Self::Panic => "/__fault/panic",
-        }
-    }
-}
-
-fn find<'a>(method: &str, segments: &[&'a str]) -> Option<Route<'a>> {
-    Some(match (method, segments) {
-        ("GET", [""]) => Route::Home,
-        ("GET", ["favicon.svg"]) => Route::Icon,
-        ("GET", ["health"]) => Route::Health,
-        ("POST", ["oauth", "token"]) => Route::Token,
-
-        ("GET", ["connect", ticket]) => Route::OpenLink(ticket),
-        ("POST", ["connect", ticket]) => Route::StartConsent(ticket),
-        ("GET", ["callback", connection]) => Route::Callback(connection),
-        ("GET", ["choose", ticket]) => Route::OpenChoice(ticket),
-        ("POST", ["choose", ticket]) => Route::Choose(ticket),
-        ("GET", ["connected", connector]) => Route::Connected(connector),
-
-        ("GET", ["api", "v1", "callers"]) => Route::ListCallers,
-        ("POST", ["api", "v1", "callers"]) => Route::CreateCaller,
-        ("DELETE", ["api", "v1", "callers", id]) => Route::DeleteCaller(id),
-
-        ("GET", ["api", "v1", "connections"]) => Route::ListConnections,
-        ("POST", ["api", "v1", "connections"]) => Route::CreateConnection,
-        ("GET", ["api", "v1", "connections", name]) => Route::GetConnection(name),
-        ("PATCH", ["api", "v1", "connections", name]) => Route::UpdateConnection(name),
-        ("DELETE", ["api", "v1", "connections", name]) => Route::DeleteConnection(name),
-
-        ("POST", ["api", "v1", "keys:reseal"]) => Route::Reseal,
-        ("GET", ["api", "v1", "keys:reseal"]) => Route::ResealProgress,
-
-        ("GET", ["api", "v1", "connected_accounts"]) => Route::ListAccounts,
-        ("POST", ["api", "v1", "connected_accounts"]) => Route::CreateAccount,
-        ("GET", ["api", "v1", "connected_accounts", "details"]) => Route::AccountDetails,
-        ("GET", ["api", "v1", "connected_accounts", "auth"]) => Route::AccountAuth,
-        ("POST", ["api", "v1", "connected_accounts", "magic_link"]) => Route::MagicLink,
-        ("POST", ["api", "v1", "connected_accounts", "user", "verify"]) => Route::VerifyUser,
-        ("POST", ["api", "v1", "connected_accounts", "refresh"]) => Route::RefreshAccount,
-        ("POST", ["api", "v1", "connected_accounts:delete"]) => Route::DeleteAccount,
-
-        ("GET", ["api", "v1", "providers"]) => Route::ListProviders,
-        ("GET", ["api", "v1", "tools"]) => Route::ListTools,
-        ("POST", ["api", "v1", "execute_tool"]) => Route::ExecuteTool,
-        (_, ["proxy", ..]) => Route::Proxy,
-
-        #[cfg(feature = "fault-injection")]
-        ("GET", ["__fault", "panic"]) => Route::Panic,
-        _ => return None,
-    })
-}
-
 async fn route(call: &Call<'_>) -> Result<Response> {
     use api::{account_list, accounts, callers, connections, execute, keys, oauth, providers, proxy};
-    let segments = segments(call.path);
-    let Some(route) = find(call.method, &segments) else { return no_route(call, &segments) };
+    let Some(route) = call.place.route(call.method) else { return no_route(call) };
     match route {
-        Route::Home => home(call, &segments),
+        Route::Home => home(call),
         Route::Icon => Ok(pages::icon()),
         Route::Health => Ok(json_response(200, &json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))),
         Route::Token => oauth::token(call).await,
@@ -275,9 +130,9 @@ async fn route(call: &Call<'_>) -> Result<Response> {
 }
 
 /// The bare address: a page for browsers. For a client of the API it is no route.
-fn home(call: &Call<'_>, segments: &[&str]) -> Result<Response> {
+fn home(call: &Call<'_>) -> Result<Response> {
     let accept = get(&call.request.headers, "accept").unwrap_or_default();
-    if accept.contains("text/html") { Ok(pages::home()) } else { no_route(call, segments) }
+    if accept.contains("text/html") { Ok(pages::home()) } else { no_route(call) }
 }
 
 /// A panic on purpose, to see that it stays with its own request.
@@ -288,15 +143,16 @@ fn injected_panic() -> Result<Response> {
 }
 
 /// 405 with what would work, or 404.
-fn no_route(call: &Call<'_>, segments: &[&str]) -> Result<Response> {
+fn no_route(call: &Call<'_>) -> Result<Response> {
     let methods = ["GET", "POST", "PUT", "PATCH", "DELETE"];
-    let allowed: Vec<_> = methods.into_iter().filter(|method| find(method, segments).is_some()).collect();
-    if allowed.is_empty() || segments == [""] {
-        let message = format!("there is no {} {}; docs/api.md lists the routes", short(call.method), short(call.path));
+    let allowed: Vec<_> = methods.into_iter().filter(|method| call.place.route(method).is_some()).collect();
+    let path = call.place.path;
+    if allowed.is_empty() || path == "/" {
+        let message = format!("there is no {} {}; docs/api.md lists the routes", short(call.method), short(path));
         return Err(not_found(message));
     }
     let allowed = allowed.join(", ");
-    let error = Error::invalid(format!("{} is answered to {allowed} alone", short(call.path)));
+    let error = Error::invalid(format!("{} is answered to {allowed} alone", short(path)));
     Ok(Response { status: 405, ..error::respond(&error, &call.app.settings.base_url) }.with_header("allow", &allowed))
 }
 
@@ -341,7 +197,7 @@ impl Call<'_> {
 
     /// What a page token of ours is bound to: the list, its filters, and who reads it.
     fn page(&self, who: &Who) -> String {
-        let (path, filters) = (self.path.trim_matches('/'), self.query.filters());
+        let (path, filters) = (self.place.path.trim_end_matches('/'), self.query.filters());
         format!("page/{}", crate::digest::hash(&format!("{path}\n{}\n{filters}", who.grant.sub)))
     }
 
@@ -414,29 +270,5 @@ impl Who {
     /// Finds an account, among those of the connections that the caller may use.
     async fn find(&self, app: &App, named: &Named, provider: Option<&str>) -> Result<Used> {
         access::find(app, named, provider, &|name| self.may(name)).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_log_knows_a_route_by_its_pattern() {
-        let pattern = |method, path: &str| super::pattern(method, &format!("https://x.example{path}"));
-        assert_eq!(pattern("GET", "/connect/TICKET"), "/connect/{token}");
-        assert_eq!(pattern("POST", "/choose/TICKET?x"), "/choose/{ticket}");
-        assert_eq!(pattern("HEAD", "/callback/c?code=CODE&state=STATE"), "/callback/{connection_name}");
-        assert_eq!(pattern("DELETE", "/api/v1/callers/vks_SECRET"), "/api/v1/callers/{client_id}");
-        assert_eq!(pattern("GET", "/proxy/users/SECRET"), "/proxy/{path}");
-        assert_eq!(pattern("GET", "//connect/TICKET/"), "/connect/{token}");
-        for path in ["/connect//TICKET", "/TICKET", "/api/v1/TICKET", "/connect/a/TICKET"] {
-            assert_eq!(pattern("GET", path), "none", "{path}");
-        }
-    }
-
-    #[test]
-    fn urls_are_split_undecoded() {
-        assert_eq!(super::split("https://x.example/a%2Fb?c=d?e"), ("/a%2Fb", "c=d?e"));
-        assert_eq!(super::split("https://x.example"), ("/", ""));
-        assert_eq!(super::split("http://x.example/proxy/https://y.example/z"), ("/proxy/https://y.example/z", ""));
     }
 }

@@ -1,6 +1,6 @@
 //! What browsers are told with every answer, and requests that are not even looked at.
 
-use super::{Call, is_page, pages};
+use super::{Call, pages};
 use crate::account::flow_error;
 use crate::address;
 use crate::error::{Error, Result};
@@ -53,7 +53,7 @@ fn without_tls(call: &Call<'_>) -> Option<Result<Response>> {
     if Url::parse(&call.request.url).is_ok_and(|url| address::is_loopback(&url)) {
         return None;
     }
-    if is_page(call.path) && matches!(call.request.method.as_str(), "GET" | "HEAD") {
+    if call.place.is_page() && matches!(call.request.method.as_str(), "GET" | "HEAD") {
         return Some(Ok(pages::redirect(&format!("https://{url}"))));
     }
     let message = "this address is answered over https alone; a secret that was sent here was readable on the way";
@@ -63,7 +63,7 @@ fn without_tls(call: &Call<'_>) -> Option<Result<Response>> {
 /// Our forms are sent by our own pages. The browser says where a request comes from: in `Sec-Fetch-Site`, or in `Origin`,
 /// which is `null` from a page of ours because it sends no referrer.
 fn from_elsewhere(call: &Call<'_>) -> Option<Error> {
-    if call.method != "POST" || !is_page(call.path) {
+    if call.method != "POST" || !call.place.is_page() {
         return None;
     }
     let header = |name| get(&call.request.headers, name);

@@ -75,7 +75,7 @@ pub async fn execute(app: &App, tool: &'static Tool, used: &Used, input: Value) 
     // The token first: a renewal may take seconds, and a permit is for now.
     let leased = access::lease(app, used, None).await?;
     let known = leased.clone();
-    let steps = tool.before.iter().filter(|step| step.when.is_empty() || input.contains_key(step.when)).count();
+    let steps = tool.before.iter().filter(|step| runs(step, &input)).count();
     let call = gate::Call {
         variables: Some(&known.snapshot.variables),
         requests: 1 + u32::try_from(steps).unwrap_or(u32::MAX),

@@ -601,6 +601,31 @@ fn an_answer_repeats_no_more_than_a_little_of_what_was_sent() {
     });
 }
 
+/// What is asked of a path (who answers, where a proxied call goes, whether a browser may act on what comes back, whether HEAD
+/// uses up a code) is asked of one reading of it.
+#[test]
+fn a_path_that_looks_like_another_one_is_no_route() {
+    pollster::block_on(async {
+        let world = world();
+        let bearer = operator(&world).await;
+        for (method, path) in [
+            ("DELETE", "//proxy/users/1"),
+            ("GET", "///proxy/x"),
+            ("GET", "/proxy"),
+            ("GET", "/proxy?x=/proxy/y"),
+            ("HEAD", "//callback/linear?code=c&state=s"),
+            ("POST", "//oauth/token"),
+            ("GET", "//api/v1/tools"),
+            ("GET", "/api/v1//tools"),
+        ] {
+            let answer = as_caller(&world, &bearer, method, path, None).await;
+            assert_eq!(answer.status, 404, "{method} {path}");
+            assert_eq!(answer.header("cache-control"), Some("no-store"), "{method} {path}: an answer of ours");
+        }
+        assert!(world.http.sent.borrow().is_empty(), "nothing was sent");
+    });
+}
+
 #[test]
 fn only_who_has_a_token_may_send_much() {
     pollster::block_on(async {
@@ -608,13 +633,20 @@ fn only_who_has_a_token_may_send_much() {
         let bearer = operator(&world).await;
         let mut with = ::http::HeaderMap::new();
         put(&mut with, "authorization", &bearer);
-        let most = |path, headers| valetkey::http::largest_body(&world.app, path, headers);
+        let most = |path, headers| {
+            let url = format!("https://vk.example.com{path}");
+            valetkey::http::largest_body(&world.app, "POST", &url, headers)
+        };
         let without = ::http::HeaderMap::new();
         assert_eq!(most("/api/v1/execute_tool", &with), 12 * 1024 * 1024);
         assert_eq!(most("/api/v1/execute_tool", &without), 1024 * 1024);
-        for path in ["/oauth/token", "/connect/x", "/choose/x"] {
+        // A path that looks like another one is no route, and gets no more than one.
+        for path in
+            ["/oauth/token", "/oauth/token/", "//oauth/token", "/connect/x", "/choose/x", "//api/v1/execute_tool", "/x"]
+        {
             assert_eq!(most(path, &with), 128 * 1024, "{path}");
         }
+        assert_eq!(most("/api/v1/execute_tool/?dry_run=true", &with), 12 * 1024 * 1024);
     });
 }
 

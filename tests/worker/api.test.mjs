@@ -39,7 +39,7 @@ test("what is logged is the route and never what stood in its place", async (t) 
   const loud = await openWorld({ t, bindings: { LOG_LEVEL: "info" } });
   const pasted = "pasted-secret-0123456789";
   for (const [method, path] of [
-    ["GET", `/connect/${pasted}`], ["GET", `//connect/${pasted}`], ["GET", `/choose/${pasted}`], ["POST", `/choose/${pasted}`],
+    ["GET", `/connect/${pasted}`], ["GET", `//connect/${pasted}`], ["GET", `//proxy/${pasted}`], ["GET", `/choose/${pasted}`], ["POST", `/choose/${pasted}`],
     ["DELETE", `/api/v1/callers/${pasted}`], ["GET", `/${pasted}`], ["GET", `/proxy/${pasted}?key=${pasted}`],
     ["GET", `/callback/x?code=${pasted}&state=${pasted}`], ["GET", `/api/v1/connections/${pasted}`],
   ]) {

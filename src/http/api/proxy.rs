@@ -18,7 +18,7 @@ pub async fn forward(call: &Call<'_>) -> Result<Response> {
     };
     let used = who.find(call.app, &named, None).await?;
     let url = &call.request.url;
-    let at = url.find(call.path).unwrap_or_default() + "/proxy".len();
+    let at = call.place.at + "/proxy".len();
     let body = match &call.request.body {
         // Only answers are made in pieces.
         Body::Empty | Body::Pieces(_) => Body::Empty,
