@@ -63,7 +63,9 @@ pub async fn find(app: &App, named: &Named, provider: Option<&str>, may: &dyn Fn
             if !may(&name) {
                 return Err(not_found(text));
             }
-            (id, app.connection(&name).await?)
+            let known = app.connection(&name).await?;
+            agrees(&id, &known, named, app)?;
+            (id, known)
         }
         (None, Some(identifier)) => {
             check_identifier(identifier)?;
@@ -83,6 +85,22 @@ pub async fn find(app: &App, named: &Named, provider: Option<&str>, may: &dyn Fn
         return Err(not_found(id.as_str()));
     }
     Ok(Used { connector: known.connection.connector()?, id, known })
+}
+
+/// Whether what is said beside an id is of the same account. Taking one of two for meant would act for the other person.
+fn agrees(id: &AccountId, known: &Known, named: &Named, app: &App) -> Result<()> {
+    let (name, connector) = (&known.connection.name, &known.connection.connector);
+    let differs = |what: &str, said: &str| {
+        let message = format!("{what} `{}` is not that of {id}; name the account by one of them", short(said));
+        Err(Error::invalid(message).of(connector))
+    };
+    if let Some(said) = named.connection.as_ref().filter(|said| *said != name && *said != connector) {
+        return differs("connection_name", said);
+    }
+    match &named.identifier {
+        Some(said) if known.account_id(said, &app.keys)? != *id => differs("identifier", said),
+        _ => Ok(()),
+    }
 }
 
 /// The failure for an account that does not exist.

@@ -266,6 +266,36 @@ fn an_import_takes_over_where_the_user_is_verified_now() {
 }
 
 #[test]
+fn two_names_of_different_accounts_name_none() {
+    pollster::block_on(async {
+        let stage = Stage::open().await;
+        assert_eq!(stage.connect(json!({}), "jo-1").await.0, 200);
+        stage.delete().await;
+        let id = stage.account().await["id"].clone();
+        for (more, wrong) in [
+            (json!({ "id": id, "identifier": "somebody-else" }), "identifier"),
+            (json!({ "id": id, "identifier": "line\nbreak" }), "identifier"),
+            (json!({ "id": id, "identifier": "" }), "identifier"),
+            (json!({ "id": id, "identifier": "user", "connection_name": "another" }), "connection_name"),
+        ] {
+            for path in ["", "/magic_link", "/refresh", ":delete"] {
+                let path = format!("/api/v1/connected_accounts{path}");
+                let (status, answer) = stage.post(&path, more.clone()).await;
+                let message = answer["error"]["message"].as_str().unwrap_or_default();
+                assert!(status == 400 && message.starts_with(wrong), "{path} {more}: {answer}");
+            }
+            let mut call = json!({ "tool_name": "linear_viewer_get", "connected_account_id": id });
+            let renamed = more.as_object().unwrap().iter().filter(|(name, _)| *name != "id");
+            call.as_object_mut().unwrap().extend(renamed.map(|(name, value)| (name.clone(), value.clone())));
+            assert_eq!(stage.post("/api/v1/execute_tool", call).await.0, 400, "{more}");
+        }
+        assert_eq!(stage.account().await["identifier"], "user");
+        let same = json!({ "id": id, "identifier": "user", "connection_name": "linear" });
+        assert_eq!(stage.post("/api/v1/connected_accounts/magic_link", same).await.0, 200);
+    });
+}
+
+#[test]
 fn imported_tokens_are_looked_up_and_nothing_is_stored_unless_they_work() {
     pollster::block_on(async {
         let stage = Stage::open().await;

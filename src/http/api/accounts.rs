@@ -102,6 +102,7 @@ async fn used_by_query(call: &Call<'_>, who: &Who) -> Result<Used> {
 /// The record an account would be born with. Only connection and identifier can make one.
 fn birth(used: &Used, body: &Body) -> Result<Birth> {
     let identifier = body.identifier.clone().ok_or_else(|| Error::invalid("identifier is missing"))?;
+    check_identifier(&identifier)?;
     let connection = &used.known.connection;
     Ok(Birth {
         id: used.id.clone(),
