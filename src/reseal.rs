@@ -7,8 +7,9 @@ use crate::account::command::{Command, Reply};
 use crate::account::snapshot::{self, Row};
 use crate::account::{AccountId, Status};
 use crate::app::App;
+use crate::code::Code;
 use crate::connection;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ports::Millis;
 use crate::timestamp;
 use futures_util::future::join_all;
@@ -22,8 +23,11 @@ const COUNTED: u32 = 1_000;
 const LISTS: u32 = 10;
 /// Connections, and accounts, in one step: with what else a step asks they stay below the 50 requests that a Worker on the
 /// free plan may make.
-const CONNECTIONS: u32 = 15;
+const CONNECTIONS: u32 = 12;
 const ACCOUNTS: u32 = 40;
+/// A connection that was changed within this time is left for the next time: KV may still tell of it as it was before, and
+/// writing that would undo the change.
+const SETTLED: Millis = 120_000;
 /// More than this are not named of what failed.
 const NAMED: usize = 20;
 /// What the old key sealed and nothing seals again ends within this time: kept answers of idempotency keys, tokens of
@@ -186,17 +190,25 @@ impl Work {
     }
 }
 
+/// KV has no way to write only what was read. So what is written over was not changed lately, and still is what was read a
+/// moment before; a connection that was changed or deleted meanwhile stays as that left it.
 async fn reseal_connection(app: &App, name: &str) -> Result<bool> {
     let Some(mut connection) = connection::find(&*app.config, &app.keys, name).await? else { return Ok(false) };
-    let changed = connection.reseal(&app.keys, &*app.random)?;
-    if changed {
-        connection::save(&*app.config, &connection).await?;
-        app.forget_connection(name);
+    let before = connection.clone();
+    if !connection.reseal(&app.keys, &*app.random)? {
+        return Ok(false);
     }
-    Ok(changed)
+    let now = connection::find(&*app.config, &app.keys, name).await?;
+    if app.now() < before.updated_at + SETTLED || now.as_ref() != Some(&before) {
+        return Err(Error::new(Code::Conflict, format!("the connection `{name}` was changed a moment ago; ask again")));
+    }
+    connection::save(&*app.config, &connection).await?;
+    app.forget_connection(name);
+    Ok(true)
 }
 
-/// The id, unless the row says that there are no tokens.
+/// The id, unless the row says that there are no tokens. What such an account may still hold (tokens that wait to be ended,
+/// for a choice or to be verified) is over long before the old key may go.
 fn with_tokens(key: &str, row: Option<&str>) -> Option<AccountId> {
     let id = AccountId::parse(key.trim_start_matches(&snapshot::key("")))?;
     let row: Option<Row> = row.and_then(|row| serde_json::from_str(row).ok());

@@ -90,6 +90,16 @@ impl Object {
     /// Whether there was any.
     pub(super) fn reseal(&self, account: &mut Account) -> Result<bool> {
         let Some(mut tokens) = account.tokens.clone() else { return Ok(false) };
+        let changed = self.reseal_tokens(account, &mut tokens)?;
+        if changed {
+            account.tokens = Some(tokens);
+            account.unpublished = true;
+        }
+        Ok(changed)
+    }
+
+    /// The same for any tokens of the account.
+    pub(super) fn reseal_tokens(&self, account: &Account, tokens: &mut super::Tokens) -> Result<bool> {
         let fields = [
             ("access", Some(&mut tokens.access)),
             ("refresh", tokens.refresh.as_mut()),
@@ -102,20 +112,20 @@ impl Object {
                 changed = true;
             }
         }
-        if changed {
-            account.tokens = Some(tokens);
-            account.unpublished = true;
-        }
         Ok(changed)
     }
 
-    /// Seals the tokens again if an older key or form sealed them, and brings the copy in KV up to date. Nobody is asked.
+    /// Seals the tokens again if an older key or form sealed them, those that wait to be ended, too, and brings the copy in
+    /// KV up to date. Nobody is asked. What waits for a person or the operator's word is over within minutes.
     pub(super) async fn reseal_now(&self) -> Result<Reply> {
+        // One that is being ended is told apart from the others by how it was sealed, if an older version stored it.
+        while self.ending.wait().await {}
         let mut account = self.load()?;
-        let changed = self.reseal(&mut account)?;
-        if changed {
+        let own = self.reseal(&mut account)?;
+        if own {
             self.put(super::object::ACCOUNT, &account);
         }
+        let changed = self.reseal_leftovers(&account)? || own;
         if account.unpublished {
             self.publish().await;
         }

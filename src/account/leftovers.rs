@@ -7,6 +7,7 @@ use super::completion::Pending;
 use super::object::{LEFTOVERS, Object, PENDING};
 use super::order::person;
 use super::{Account, Status, Tokens};
+use crate::error::Result;
 use crate::ports::{Millis, random};
 use crate::target::Variables;
 use serde::{Deserialize, Serialize};
@@ -118,6 +119,18 @@ impl Object {
         leftovers.drain(..surplus);
         self.put(LEFTOVERS, &leftovers);
         ids
+    }
+
+    /// Seals again what an older key sealed. Whether there was any.
+    pub(super) fn reseal_leftovers(&self, account: &Account) -> Result<bool> {
+        let (mut leftovers, mut changed) = (self.leftovers(), false);
+        for leftover in &mut leftovers {
+            changed |= self.reseal_tokens(account, &mut leftover.tokens)?;
+        }
+        if changed {
+            self.put(LEFTOVERS, &leftovers);
+        }
+        Ok(changed)
     }
 
     fn leftovers(&self) -> Vec<Leftover> {

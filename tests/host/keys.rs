@@ -1,8 +1,9 @@
 //! Rotating keys: everything is sealed again, a step at a time, and then the old key can go.
 
 use crate::idempotency::{Asked, fresh_bearer, send};
-use crate::support::{Deployment, KEYS, NOW, Objects, deployment};
-use serde_json::json;
+use crate::support::{Deployment, KEYS, MapStore, NOW, Objects, deployment};
+use async_trait::async_trait;
+use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -11,8 +12,9 @@ use valetkey::account::command::{Accounts, Birth, Command, Import, Reply};
 use valetkey::account::object::{Object, World};
 use valetkey::app::App;
 use valetkey::connection;
+use valetkey::error::Result;
 use valetkey::keys::Keys;
-use valetkey::ports::{Response, Storage};
+use valetkey::ports::{Page, Response, Storage, Store};
 use valetkey::secret::Secret;
 
 const NEW: &str = "k2:HwECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -46,6 +48,7 @@ async fn world(accounts: u32) -> (Deployment, Vec<AccountId>) {
     let app = &world.app;
     let mut connection = connection::fresh("linear", "linear", &app.keys, &*app.clock, &*app.random);
     connection.client_id = "client".into();
+    connection.updated_at = NOW - 3_600_000;
     connection.set_client_secret(&Secret::new("client-secret"), &app.keys, &*app.random);
     connection::save(&*app.config, &connection).await.unwrap();
     let mut ids = Vec::new();
@@ -131,6 +134,100 @@ fn everything_is_sealed_again_and_the_old_key_can_go() {
     });
 }
 
+/// Runs to the end. → how it ended
+async fn run(world: &Deployment) -> Value {
+    loop {
+        let work = reseal(world, "POST").await.body["reseal"].clone();
+        if work["state"] == "finished" {
+            break work;
+        }
+    }
+}
+
+#[test]
+fn what_waits_to_be_revoked_is_sealed_again() {
+    pollster::block_on(async {
+        let (old, ids) = world(2).await;
+        let (_, storage) = old.objects.object(ids[1].as_str());
+        let account: Value = serde_json::from_str(&storage.get("account").unwrap()).unwrap();
+        // It waits: the same person's tokens are in use.
+        let leftover = json!({ "tokens": account["tokens"], "variables": { "external_id": account["external_id"] },
+            "tries": 0, "next_try_at": 0 });
+        storage.put("leftovers", &json!([leftover]).to_string());
+        let both = with_keys(&old, &format!("{KEYS},{NEW}"));
+        assert_ne!(run(&both).await["old_keys_may_go_at"], json!(null));
+        assert!(stored(&both).contains("next_try_at") && !stored(&both).contains(".k1."), "{}", stored(&both));
+        let new = with_keys(&both, NEW);
+        let sent = new.http.sent.borrow().len();
+        new.objects.ask(&ids[1], Command::Disconnect).await.unwrap();
+        assert_eq!(new.http.sent.borrow().len() - sent, 2, "both are revoked, with the new key alone");
+    });
+}
+
+#[test]
+fn a_connection_that_is_being_changed_stays_as_it_is() {
+    pollster::block_on(async {
+        let (old, _) = world(1).await;
+        let both = with_keys(&old, &format!("{KEYS},{NEW}"));
+        let key = connection::key("linear");
+        let before = both.config.0.borrow()[&key].clone();
+        let read = || serde_json::from_str::<Value>(&both.config.0.borrow()[&key].0).unwrap();
+        // It was changed a moment ago, by a Worker that had the old key alone.
+        both.config.0.borrow_mut().get_mut(&key).unwrap().0 = before
+            .0
+            .replace(&format!("\"updated_at\":{}", NOW - 3_600_000), &format!("\"updated_at\":{}", NOW - 60_000));
+        let changed = read();
+        let work = run(&both).await;
+        assert_eq!((&work["failed"], &work["old_keys_may_go_at"]), (&json!(["linear"]), &json!(null)));
+        assert_eq!(read(), changed);
+        both.clock.0.set(NOW + 61_000);
+        assert_ne!(run(&both).await["old_keys_may_go_at"], json!(null), "asked again, it is done");
+        // It is changed, or deleted, between reading and writing.
+        for after in [Some(before.0.replace("\"client\"", "\"another\"")), None] {
+            both.config.0.borrow_mut().insert(key.clone(), before.clone());
+            both.config.0.borrow_mut().remove("reseal");
+            let moment =
+                Moment { store: both.config.clone(), key: key.clone(), reads: Cell::new(0), after: after.clone() };
+            let racing = Deployment {
+                app: App { config: Rc::new(moment), ..both.app.clone() },
+                ..with_keys(&both, &format!("{KEYS},{NEW}"))
+            };
+            run(&racing).await;
+            assert_eq!(both.config.0.borrow().get(&key).map(|(text, _)| text.clone()), after);
+        }
+    });
+}
+
+/// A store in which a key is changed, or deleted, after it was read once.
+struct Moment {
+    store: Rc<MapStore>,
+    key: String,
+    reads: Cell<u32>,
+    after: Option<String>,
+}
+#[async_trait(?Send)]
+impl Store for Moment {
+    async fn get(&self, key: &str) -> Result<Option<String>> {
+        let found = self.store.get(key).await;
+        if key == self.key && self.reads.replace(self.reads.get() + 1) == 0 {
+            match &self.after {
+                Some(text) => self.store.put(key, text, None).await?,
+                None => self.store.delete(key).await?,
+            }
+        }
+        found
+    }
+    async fn put(&self, key: &str, value: &str, metadata: Option<&str>) -> Result<()> {
+        self.store.put(key, value, metadata).await
+    }
+    async fn delete(&self, key: &str) -> Result<()> {
+        self.store.delete(key).await
+    }
+    async fn list(&self, prefix: &str, limit: u32, cursor: Option<&str>) -> Result<Page> {
+        self.store.list(prefix, limit, cursor).await
+    }
+}
+
 #[test]
 fn what_cannot_be_opened_is_named_and_keeps_the_old_key() {
     pollster::block_on(async {
@@ -139,19 +236,13 @@ fn what_cannot_be_opened_is_named_and_keeps_the_old_key() {
         let (_, storage) = both.objects.object(ids[1].as_str());
         let whole = storage.get("account").unwrap();
         storage.put("account", &whole.replace("v2.k1.", "v2.k0."));
-        let run = async || loop {
-            let work = reseal(&both, "POST").await.body["reseal"].clone();
-            if work["state"] == "finished" {
-                break work;
-            }
-        };
-        let work = run().await;
+        let work = run(&both).await;
         assert_eq!((&work["accounts"]["failed"], &work["accounts"]["resealed"]), (&json!(1), &json!(1)));
         assert_eq!(work["failed"], json!([ids[1].as_str()]));
         assert_eq!(work["old_keys_may_go_at"], json!(null));
         storage.put("account", &whole);
         both.clock.0.set(NOW + 60_000);
-        assert_eq!(run().await["old_keys_may_go_at"], "2027-01-16T08:01:00Z", "asked again, it begins again");
+        assert_eq!(run(&both).await["old_keys_may_go_at"], "2027-01-16T08:01:00Z", "asked again, it begins again");
     });
 }
 
