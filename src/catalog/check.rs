@@ -107,10 +107,31 @@ pub fn connector(file: &ConnectorFile, folder: &str, problems: &mut Problems) {
         if let Err(error) = regex_lite::Regex::new(pattern) {
             problems.add(&format!("pattern of `{name}`: {error}"));
         }
-        if !pattern.starts_with('^') || !pattern.ends_with('$') {
-            problems.add(&format!("the pattern of `{name}` must start with ^ and end with $"));
+        if !pattern.starts_with('^') || !pattern.ends_with('$') || has_open_alternative(pattern) {
+            problems.add(&format!(
+                "the pattern of `{name}` must start with ^ and end with $, around all of it: ^(a|b)$ and not ^a|b$"
+            ));
         }
     }
+}
+
+/// Whether a pattern has a `|` outside parentheses: its anchors then hold for one side each.
+fn has_open_alternative(pattern: &str) -> bool {
+    let (mut depth, mut in_class, mut escaped) = (0_u32, false, false);
+    for c in pattern.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            ']' => in_class = false,
+            _ if in_class => {}
+            '[' => in_class = true,
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            '|' if depth == 0 => return true,
+            _ => {}
+        }
+    }
+    false
 }
 
 /// Checks one limit by itself.

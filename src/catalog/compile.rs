@@ -851,4 +851,21 @@ quiet = { type = "boolean", modifier = true, description = "Whether nobody is to
         let fine = "[[errors.rules]]\nstatus = [404]\nheader = { name = \"x-a\", begins = \"\" }\nrenew = true\nerror = \"RESOURCE_NOT_FOUND\"\n";
         assert_eq!(problems(&format!("{CONNECTOR}{fine}"), TOOL, CASE).1, Vec::<String>::new());
     }
+
+    #[test]
+    fn a_pattern_holds_for_all_of_a_value() {
+        for (pattern, is_whole) in [
+            ("^[a-z]+$", true),
+            ("^(a|b)$", true),
+            ("^[a|b]$", true),
+            (r"^a\|b$", true),
+            ("[a-z]+", false),
+            (r"^https://api\.acme\.example$|^https://.*$", false),
+            ("^(a)|b$", false),
+        ] {
+            let (_, found) = problems(&format!("{CONNECTOR}[auth.patterns]\nsite = '{pattern}'\n"), TOOL, CASE);
+            let wanted = "the pattern of `site` must start with ^ and end with $";
+            assert_eq!(found.iter().any(|problem| problem.contains(wanted)), !is_whole, "{pattern}: {found:#?}");
+        }
+    }
 }

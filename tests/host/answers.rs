@@ -1,18 +1,16 @@
 //! What a provider's answer is taken for: readable or not, moved, repeated, doubted; and what of it is shown.
 
-use crate::support::{Deployment, NOW, deployment};
+use crate::support::{Deployment, NOW, connected, deployment};
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use valetkey::access::{Named, find};
 use valetkey::account::AccountId;
-use valetkey::account::snapshot::{self, Row, Snapshot};
-use valetkey::account::{Reason, Status};
 use valetkey::app::App;
 use valetkey::catalog;
 use valetkey::code::Code;
 use valetkey::error::{Error, Origin};
-use valetkey::ports::{Body, Millis, Response, Storage, Store, Unanswered};
+use valetkey::ports::{Body, Millis, Response, Unanswered};
 use valetkey::secret::Secret;
 use valetkey::tool::execute;
 use valetkey::tool::reading::MOST_VALUES;
@@ -42,43 +40,8 @@ async fn connect(world: &Deployment, connector: &str, variables: &[(&str, &str)]
     connection.client_id = "client".into();
     connection.set_client_secret(&Secret::new("client-secret-0123"), &app.keys, &*app.random);
     connection.set_fields(BTreeMap::from([("developer_token".into(), OPERATORS.into())]), &app.keys, &*app.random);
-    connection::save(&*app.config, &connection).await.unwrap();
-    let id = app.connection(connector).await.unwrap().account_id("user", &app.keys).unwrap();
-    let variables: BTreeMap<String, String> =
-        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let seal = |field: &str, text: &str| app.keys.seal(&format!("{id}/{field}"), &Secret::new(text), &*app.random);
-    let snapshot = Snapshot {
-        v: 1,
-        row: Row {
-            id: id.clone(),
-            connection_name: connector.into(),
-            connector: connector.into(),
-            identifier: "user".into(),
-            authorization_type: "OAUTH".into(),
-            status: Status::Active,
-            status_reason: Reason::Connected,
-            label: None,
-            expires_at: None,
-            created_at: NOW,
-            updated_at: obtained_at,
-            last_used_at: None,
-        },
-        scopes: Vec::new(),
-        variables: variables.clone(),
-        access: Some(seal("access", TOKEN)),
-        stale_at: None,
-        renew_at: None,
-    };
-    let account = json!({ "v": 1, "id": id, "connection_id": id.connection_id(), "connection_name": connector,
-        "connector": connector, "identifier": "user", "status": "ACTIVE", "status_reason": "connected", "label": null,
-        "external_id": null, "variables": variables, "scopes": [], "user_verify_url": null, "created_at": NOW,
-        "updated_at": obtained_at, "connected_at": NOW, "last_used_at": null,
-        "tokens": { "access": snapshot.access, "refresh": seal("refresh", "refresh-token-0123"), "previous_refresh": null,
-            "obtained_at": obtained_at, "expires_at": null } });
-    world.objects.object(id.as_str()).1.put("account", &account.to_string());
-    let value = serde_json::to_string(&snapshot).unwrap();
-    world.snapshots.put(&snapshot::key(id.as_str()), &value, None).await.unwrap();
-    id
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    connected(world, &connection, &variables, (TOKEN, Some("refresh-token-0123")), obtained_at).await
 }
 
 async fn call(app: &App, tool: &str, input: Value) -> Result<Outcome, Error> {

@@ -1,16 +1,13 @@
 //! Runs every `connectors/*/cases.toml`: arguments in, exact request out; answer in, result or error out.
 
-use crate::support::{Deployment, NOW, deployment};
+use crate::support::{Deployment, NOW, connected, deployment};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::path::Path;
 use valetkey::access::{Named, find};
-use valetkey::account::snapshot::{self, Row, Snapshot};
-use valetkey::account::{Reason, Status};
-use valetkey::ports::{Body, Request, Response, Storage, Store};
-use valetkey::secret::Secret;
+use valetkey::ports::{Body, Request, Response};
 use valetkey::tool::execute;
 use valetkey::{catalog, connection, digest};
 
@@ -205,45 +202,13 @@ fn compare_error(expected: &Map<String, Value>, object: &Value, problems: &mut V
 
 /// A connection named like the connector, and an active account on it, as KV holds them.
 async fn account(world: &Deployment, connector: &str, case: &Case) -> Named {
-    let (app, variables) = (&world.app, &case.account);
+    let app = &world.app;
     let mut connection = connection::fresh(connector, connector, &app.keys, &*app.clock, &*app.random);
     connection.client_id = "client".into();
     connection.method.clone_from(&case.method);
     connection.set_fields(case.secrets.clone(), &app.keys, &*app.random);
-    connection::save(&*app.config, &connection).await.unwrap();
-    let id = app.connection(connector).await.unwrap().account_id("user", &app.keys).unwrap();
-    let snapshot = Snapshot {
-        v: 1,
-        row: Row {
-            id: id.clone(),
-            connection_name: connector.into(),
-            connector: connector.into(),
-            identifier: "user".into(),
-            authorization_type: "OAUTH".into(),
-            status: Status::Active,
-            status_reason: Reason::Connected,
-            label: None,
-            expires_at: None,
-            created_at: NOW,
-            updated_at: NOW,
-            last_used_at: None,
-        },
-        scopes: Vec::new(),
-        variables: variables.clone(),
-        access: Some(app.keys.seal(&format!("{id}/access"), &Secret::new(TOKEN), &*app.random)),
-        stale_at: None,
-        renew_at: None,
-    };
-    // The account itself knows a token that cannot be renewed, for cases in which the provider refuses it.
-    let account = json!({ "v": 1, "id": id, "connection_id": id.connection_id(), "connection_name": connector,
-        "connector": connector, "identifier": "user", "status": "ACTIVE", "status_reason": "connected", "label": null,
-        "external_id": null, "variables": variables, "scopes": [], "user_verify_url": null, "created_at": NOW,
-        "updated_at": NOW, "connected_at": NOW, "last_used_at": null,
-        "tokens": { "access": snapshot.access, "refresh": null, "previous_refresh": null, "obtained_at": NOW, "expires_at": null } });
-    let (_, storage) = world.objects.object(id.as_str());
-    storage.put("account", &account.to_string());
-    let value = serde_json::to_string(&snapshot).unwrap();
-    world.snapshots.put(&snapshot::key(id.as_str()), &value, None).await.unwrap();
+    // The account knows a token that cannot be renewed, for cases in which the provider refuses it.
+    let id = connected(world, &connection, &case.account, (TOKEN, None), NOW).await;
     Named { id: Some(id.to_string()), ..Named::default() }
 }
 

@@ -83,6 +83,19 @@ fn create(title: &str) -> String {
     .to_string()
 }
 
+/// A write under the key `key`, to be let go of in the middle.
+fn keyed_write(bearer: &str) -> Request {
+    let mut request = Request {
+        method: "POST".into(),
+        url: "https://vk.example.com/api/v1/execute_tool".into(),
+        body: Body::Bytes(create("Broken").into()),
+        ..Request::default()
+    };
+    put(&mut request.headers, "authorization", bearer);
+    put(&mut request.headers, "idempotency-key", "key");
+    request
+}
+
 async fn write(world: &Deployment, bearer: &str, key: &str) -> Asked {
     let headers = [("authorization", bearer), ("idempotency-key", key)];
     send(world, "POST", "/api/v1/execute_tool", &headers, &create("Broken")).await
@@ -92,17 +105,9 @@ async fn write(world: &Deployment, bearer: &str, key: &str) -> Asked {
 fn a_call_that_broke_off_is_not_sent_again_all_day() {
     pollster::block_on(async {
         let (world, _, asked, bearer) = world(10).await;
-        let mut request = Request {
-            method: "POST".into(),
-            url: "https://vk.example.com/api/v1/execute_tool".into(),
-            body: Body::Bytes(create("Broken").into()),
-            ..Request::default()
-        };
-        put(&mut request.headers, "authorization", &bearer);
-        put(&mut request.headers, "idempotency-key", "key");
         {
             // The Worker dies while it waits for the provider.
-            let mut call = Box::pin(world.later.beside(http::handle(&world.app, request)));
+            let mut call = Box::pin(world.later.beside(http::handle(&world.app, keyed_write(&bearer))));
             while asked.get() == 0 && world.later.0.borrow().is_empty() {
                 assert!(futures_util::poll!(&mut call).is_pending());
             }
@@ -136,16 +141,8 @@ pub async fn fresh_bearer(world: &Deployment) -> String {
 fn a_call_whose_client_has_gone_away_is_finished_and_its_answer_kept() {
     pollster::block_on(async {
         let (world, _, asked, bearer) = world(10).await;
-        let mut request = Request {
-            method: "POST".into(),
-            url: "https://vk.example.com/api/v1/execute_tool".into(),
-            body: Body::Bytes(create("Broken").into()),
-            ..Request::default()
-        };
-        put(&mut request.headers, "authorization", &bearer);
-        put(&mut request.headers, "idempotency-key", "key");
         {
-            let mut call = Box::pin(http::handle(&world.app, request));
+            let mut call = Box::pin(http::handle(&world.app, keyed_write(&bearer)));
             while world.later.0.borrow().is_empty() {
                 assert!(futures_util::poll!(&mut call).is_pending());
             }

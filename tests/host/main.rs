@@ -26,7 +26,5 @@ mod records;
 mod refresh;
 mod storage;
 mod support;
-
-// What has to hold of all connectors.
 mod typed;
 mod vendor;

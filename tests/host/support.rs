@@ -6,13 +6,16 @@ use rsa::PrivateKey;
 use rsa::pkcs1v15::SigningKey;
 use rsa::pkcs8::DecodePrivateKey;
 use rsa::signature::{SignatureEncoding, Signer as _};
+use serde_json::json;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
-use valetkey::account::AccountId;
 use valetkey::account::command::{Accounts, Command, Reply};
 use valetkey::account::object::{Object, World};
+use valetkey::account::snapshot::{self, Snapshot};
+use valetkey::account::{Account, AccountId};
 use valetkey::app::{App, Background, Isolate, Settings};
+use valetkey::connection::{self, Connection};
 use valetkey::error::{Error, Result};
 use valetkey::keys::Keys;
 use valetkey::limit::counter::Counters;
@@ -20,6 +23,7 @@ use valetkey::limit::{Answer, Limiters, Question};
 use valetkey::ports::{
     Clock, Http, Millis, Page, Random, Request, Response, Signer, Storage, Store, Unanswered, Usage,
 };
+use valetkey::secret::Secret;
 
 pub const KEYS: &str = "k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 /// 2027-01-15T08:00:00Z
@@ -283,6 +287,33 @@ pub struct Deployment {
     pub objects: Rc<Objects>,
     pub counters: Rc<AllCounters>,
     pub later: Rc<Later>,
+}
+
+/// Connects `user` on a connection: the copy in KV, and the account itself, as a consent leaves them. Without a refresh token
+/// its token cannot be renewed.
+pub async fn connected(
+    world: &Deployment,
+    connection: &Connection,
+    variables: &BTreeMap<String, String>,
+    (token, refresh): (&str, Option<&str>),
+    obtained_at: Millis,
+) -> AccountId {
+    let app = &world.app;
+    connection::save(&*app.config, connection).await.unwrap();
+    let (name, connector) = (&connection.name, &connection.connector);
+    let id = app.connection(name).await.unwrap().account_id("user", &app.keys).unwrap();
+    let seal = |field: &str, text: &str| app.keys.seal(&format!("{id}/{field}"), &Secret::new(text), &*app.random);
+    let account = json!({ "v": 1, "id": id, "connection_id": id.connection_id(), "connection_name": name,
+        "connector": connector, "identifier": "user", "status": "ACTIVE", "status_reason": "connected", "label": null,
+        "external_id": null, "variables": variables, "scopes": [], "user_verify_url": null, "created_at": NOW,
+        "updated_at": obtained_at, "connected_at": NOW, "last_used_at": null,
+        "tokens": { "access": seal("access", token), "refresh": refresh.map(|token| seal("refresh", token)),
+            "previous_refresh": null, "obtained_at": obtained_at, "expires_at": null } });
+    world.objects.object(id.as_str()).1.put("account", &account.to_string());
+    let account: Account = serde_json::from_value(account).unwrap();
+    let value = serde_json::to_string(&Snapshot::of(&account)).unwrap();
+    world.snapshots.put(&snapshot::key(id.as_str()), &value, None).await.unwrap();
+    id
 }
 
 pub fn deployment(answer: impl FnMut(&Request) -> std::result::Result<Response, Unanswered> + 'static) -> Deployment {
