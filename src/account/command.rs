@@ -130,6 +130,21 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether something may be owed while it is carried out: a copy in KV, an end at the provider. Then the object has to
+    /// wake by itself if it is reset meanwhile.
+    pub fn may_owe(&self) -> bool {
+        match self {
+            Self::As { command, .. } => command.may_owe(),
+            Self::View
+            | Self::Open { .. }
+            | Self::Choices { .. }
+            | Self::Relink { .. }
+            | Self::Claim { .. }
+            | Self::Settle { .. } => false,
+            _ => true,
+        }
+    }
+
     /// Whether it may be asked once more when the first answer was lost on its way. Not, unless it is known that twice is
     /// as good as once: a consent that was answered, a flow that was started, a choice that was made are not.
     pub fn may_repeat(&self) -> bool {

@@ -117,7 +117,7 @@ impl Object {
         if let Err(ended) = self.still(epoch)
             && !self.find().is_some_and(|account| account.status == Status::Active)
         {
-            self.discard(consented.not_kept()).await;
+            self.lay_aside(consented.not_kept());
             return Err(ended);
         }
         let shell = match &asker {
@@ -132,7 +132,7 @@ impl Object {
                     Some("credential_refused") => Some(Reason::CredentialRefused),
                     _ => Some(Reason::IdentityLookupFailed),
                 };
-                self.discard(consented.not_kept()).await;
+                self.lay_aside(consented.not_kept());
                 return Err(self.failed(epoch, reason, error).await);
             }
         };
@@ -140,7 +140,7 @@ impl Object {
         let now = match self.still(epoch) {
             Ok(now) => now,
             Err(ended) => {
-                self.discard(consented.not_kept()).await;
+                self.lay_aside(consented.not_kept());
                 return Err(ended);
             }
         };
@@ -161,7 +161,7 @@ impl Object {
             }
             (Some((_, options)), Asker::Api(_)) => {
                 let error = several(connection, &options);
-                self.discard(consented.not_kept()).await;
+                self.lay_aside(consented.not_kept());
                 Err(error)
             }
         }
@@ -173,31 +173,30 @@ impl Object {
         if let Some(before) = account.external_id.as_ref().filter(|_| !consented.other_person)
             && person != Some(before)
         {
-            return Err(self.other_person(&account, consented).await);
+            return Err(self.other_person(&account, consented));
         }
         if let Some(verify) = consented.verify.take() {
             return self.wait_for_verification(account, consented, &verify).await;
         }
         let Consented { tokens, scopes, variables, imported, .. } = consented;
         let reason = if imported.is_some() { Reason::Imported } else { Reason::Connected };
-        let past = self.activate(&mut account, reason, tokens, scopes, variables);
+        self.activate(&mut account, reason, tokens, scopes, variables);
         if imported.is_some() {
             self.note("imported", account.label.clone());
         } else {
             self.note("connected", account.label.clone());
         }
         self.publish().await;
-        self.discard(past).await;
         Ok(Reply::Finished { snapshot: Box::new(Snapshot::of(&account)), verify_at: None })
     }
 
     /// Somebody else than was connected before: what was granted is ended, and the account stays as it is.
-    async fn other_person(&self, account: &Account, consented: Consented) -> Error {
+    fn other_person(&self, account: &Account, consented: Consented) -> Error {
         let who = consented.variables.get("label").cloned();
         self.note("other_account", who.clone());
         let given_elsewhere = consented.imported.is_some();
         let connector = account.connector.clone();
-        self.discard(consented.not_kept()).await;
+        self.lay_aside(consented.not_kept());
         let name = crate::catalog::find_connector(&connector).map_or("the provider", |connector| connector.name);
         let who = who.map(|who| format!(" ({who})")).unwrap_or_default();
         let wanted = if given_elsewhere { "these tokens are" } else { "this is" };
@@ -254,11 +253,10 @@ impl Object {
         let consenting = self.consenting(choice.consented.epoch);
         let outcome = self.complete(choice.consented, &connection, Asker::Browser(choice.browser)).await;
         drop(consenting);
-        self.end_leftovers().await;
         outcome
     }
 
-    /// Takes over what was consented to, and ends the account's past. What that held comes back.
+    /// Takes over what was consented to, and ends the account's past.
     fn activate(
         &self,
         account: &mut Account,
@@ -266,7 +264,7 @@ impl Object {
         mut tokens: Tokens,
         scopes: Vec<String>,
         mut variables: Variables,
-    ) -> Vec<Obtained> {
+    ) {
         // Some providers give a refresh token with the first consent alone: the one of the same person is kept, as it is now.
         let same_person = account.external_id.is_some() && account.external_id.as_ref() == order::person(&variables);
         if let Some(before) = account.tokens.as_ref().filter(|_| same_person && account.status == Status::Active)
@@ -275,7 +273,7 @@ impl Object {
             tokens.refresh.clone_from(&before.refresh);
             tokens.previous_refresh.clone_from(&before.previous_refresh);
         }
-        let past = self.forget_the_past(account);
+        self.forget_the_past(account);
         account.label = variables.remove("label");
         account.external_id = variables.remove("external_id");
         account.tokens = Some(tokens);
@@ -288,7 +286,6 @@ impl Object {
         account.last_used_at = (reason != Reason::Imported).then(|| self.now());
         account.begin_epoch(self.now());
         self.save(account);
-        past
     }
 
     async fn wait_for_verification(
@@ -302,7 +299,7 @@ impl Object {
             ticket::issue(Purpose::Verification, &account.id, &self.world.keys, self.now(), &*self.world.random);
         let expires_at = self.now() + Purpose::Verification.lifetime();
         let Consented { tokens, scopes, variables, epoch, .. } = consented;
-        let replaced = self.get::<Pending>(PENDING).map(Pending::obtained);
+        self.lay_aside(self.get::<Pending>(PENDING).map(Pending::obtained).into_iter().collect());
         let pending = Pending { ticket: digest::hash(&ticket), tokens, scopes, variables, expires_at, epoch };
         self.put_until(PENDING, &pending, expires_at);
         // An account that works goes on working with what it has until the new consent is confirmed.
@@ -313,7 +310,6 @@ impl Object {
         }
         self.note("verification_requested", None);
         self.publish().await;
-        self.discard(replaced.into_iter().collect()).await;
         url.query_pairs_mut().append_pair("auth_request_id", &ticket);
         if let Some(state) = &verify.state {
             url.query_pairs_mut().append_pair("state", state);
@@ -342,16 +338,15 @@ impl Object {
                 self.save(&mut account);
             }
             self.note("verification_mismatch", None);
+            self.lay_aside(vec![pending.obtained()]);
             self.publish().await;
-            self.discard(vec![pending.obtained()]).await;
             let message = "identifier is not the one this account was made for; the consent was dropped";
             return Err(Error::new(Code::PermissionDenied, message).of(&account.connector));
         }
         let Pending { tokens, scopes, variables, .. } = pending;
-        let past = self.activate(&mut account, Reason::Connected, tokens, scopes, variables);
+        self.activate(&mut account, Reason::Connected, tokens, scopes, variables);
         self.note("connected", account.label.clone());
         self.publish().await;
-        self.discard(past).await;
         Ok(Reply::Verified { snapshot: Box::new(Snapshot::of(&account)) })
     }
 

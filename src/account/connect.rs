@@ -135,8 +135,7 @@ impl Object {
         answer: Answer,
     ) -> Result<Reply> {
         ticket::open(Purpose::State, state, &self.world.keys, self.now()).map_err(state_refused)?;
-        // What is being revoked may be of the person who has just consented: that comes first.
-        while self.ending.wait().await {}
+        let consenting = self.consenting_alone().await;
         let account = self.find().ok_or_else(|| state_refused(Refused::Forged))?;
         let flow: Flow = self.get(&flow_key(state)).ok_or_else(|| {
             flow_error("state_used", "This consent was answered already. Open the link again to start over.")
@@ -159,10 +158,8 @@ impl Object {
         self.still_there(flow.epoch)?;
         // From here on the state is spent, whatever happens (RFC 6749 section 10.12).
         self.storage.delete(&flow_key(state));
-        let consenting = self.consenting(flow.epoch);
         let outcome = self.obtain(&account, flow, answer).await;
         drop(consenting);
-        self.end_leftovers().await;
         outcome
     }
 

@@ -23,17 +23,15 @@ impl Object {
     ) -> Result<Reply> {
         if import.is_none() && fields.is_empty() {
             let mut account = self.start_over(birth, false, other_person)?;
-            let past = self.forget_the_past(&account);
+            self.forget_the_past(&account);
             account.begin_epoch(self.now());
             self.save(&mut account);
             self.publish().await;
-            self.discard(past).await;
             return Ok(Reply::Snapshot(Box::new(Snapshot::of(&account))));
         }
         // The connection is read first: between the look at what exists and the record nobody is waited for.
         let connection = self.connection(&self.born(birth.clone())).await?;
-        // What is being revoked may be of the person who comes now: that is first, so that a look at the tokens tells.
-        while self.ending.wait().await {}
+        let consenting = self.consenting_alone().await;
         let account = self.start_over(birth, import.is_none(), other_person)?;
         let epoch = account.epoch;
         let asked = match import {
@@ -41,10 +39,8 @@ impl Object {
             None => self.by_fields(&account, &connection, fields).await,
         };
         let consented = Consented { epoch, other_person, ..asked? };
-        let consenting = self.consenting(epoch);
         let outcome = self.complete(consented, &connection, Asker::Api(Box::new(account))).await;
         drop(consenting);
-        self.end_leftovers().await;
         match outcome {
             Ok(Reply::Finished { snapshot, .. }) => Ok(Reply::Snapshot(snapshot)),
             Err(error) if error.details.status_reason.as_deref() == Some("link_ended") => {

@@ -22,18 +22,17 @@ impl Object {
         account.begin_epoch(self.now());
         account.renewal = Renewal::default();
         let past = self.forget_the_past(&before);
-        let held = !past.is_empty();
-        // The last of it is its own, if it had any; else what waited for verification or a choice.
-        let watch = self.lay_aside(past).last().map(|id| self.watch(*id));
+        // What it held before may be being ended still, if it is disconnected once more.
+        let watch = past.last.or_else(|| self.last_leftover()).map(|id| self.watch(id));
         // Forgotten first: nobody gets the token any more while the provider is asked to revoke it.
         self.save(&mut account);
+        self.note("disconnected", None);
         let published = self.publish().await;
         let ended = match watch {
             Some(watch) => self.end_and_tell(watch).await,
-            None if held => Ended::NoWay,
-            None => Ended::Nothing,
+            None if past.is_empty => Ended::Nothing,
+            None => Ended::NoWay,
         };
-        self.end_leftovers().await;
         let (attempted, succeeded, detail) = match ended {
             Ended::Nothing => (false, false, "there was nothing to revoke: the account held no tokens".to_owned()),
             Ended::NoWay => (false, false, "the provider has no revocation endpoint for this account; the user can end the access in the provider's settings".to_owned()),
@@ -41,7 +40,6 @@ impl Object {
             Ended::Done => (true, true, "revoked at the provider".to_owned()),
             Ended::Failed(detail) => (true, false, detail),
         };
-        self.note("disconnected", Some(detail.clone()));
         if !published {
             self.note("not_published", Some("KV could not be told of the disconnect yet".into()));
         }

@@ -1,7 +1,6 @@
 //! What an account forgets when its time is over: links, consents under way, idempotency keys, consents nobody verified.
 
 use super::completion::{Choice, Pending};
-use super::leftovers::Obtained;
 use super::object::{Object, PENDING};
 use super::{Reason, Status};
 use crate::ports::Millis;
@@ -27,8 +26,8 @@ impl Object {
     }
 
     /// Forgets links, flows and idempotency keys that are over, and a consent nobody verified. Nothing is read for it but
-    /// what was obtained from a provider; that comes back, to be ended there.
-    pub(super) fn forget_expired(&self) -> Vec<Obtained> {
+    /// what was obtained from a provider; that is laid aside, to be ended there.
+    pub(super) fn forget_expired(&self) {
         let now = self.now();
         let mut obtained = Vec::new();
         for key in self.storage.due(now, AT_A_TIME) {
@@ -40,7 +39,7 @@ impl Object {
             }
             self.storage.delete(&key);
         }
-        obtained
+        self.lay_aside(obtained);
     }
 
     fn verification_expired(&self) {

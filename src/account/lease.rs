@@ -156,7 +156,6 @@ impl Object {
         self.save(&mut account);
         self.note("expired", Some(reason.name()));
         self.publish().await;
-        self.end_leftovers().await;
         self.with_link(&account, reauthorization_required(&account))
     }
 

@@ -18,6 +18,8 @@ use std::rc::{Rc, Weak};
 /// and the account's own.
 const MOST: usize = 24;
 const _: () = assert!(MOST >= super::expiry::MOST_UNDER_WAY + 2);
+/// So many are ended each time the object wakes.
+const AT_A_TIME: usize = 5;
 /// How often a provider that does not answer is asked.
 const TRIES: u32 = 3;
 /// Milliseconds until it is asked again; four times as long each time.
@@ -91,19 +93,28 @@ impl Drop for Consenting {
 
 impl Object {
     /// Notes that a consent of this epoch is being completed, for as long as the answer lives: until it is known whose it
-    /// is, nothing is ended that may be of the same person. What is being ended now is waited for.
+    /// is, nothing is ended that may be of the same person.
     pub(super) fn consenting(&self, epoch: u32) -> Consenting {
         self.consents.borrow_mut().push(epoch);
         Consenting(self.consents.clone(), epoch)
     }
 
-    /// Ends at the provider what was obtained and is not kept, now or when it harms nobody any more.
-    pub(super) async fn discard(&self, obtained: Vec<Obtained>) {
-        self.lay_aside(obtained);
-        self.end_leftovers().await;
+    /// The same, of the epoch now, after what is being ended at the moment: that may be of the person who comes.
+    pub(super) async fn consenting_alone(&self) -> Consenting {
+        loop {
+            let epoch = self.epoch();
+            let consenting = self.consenting(epoch);
+            // One at most: nothing else is begun meanwhile.
+            while self.ending.wait().await {}
+            if self.epoch() == epoch {
+                return consenting;
+            }
+        }
     }
 
-    /// Stores what is to be ended, and says under which ids. What the provider has no way to end is only forgotten.
+    /// Stores what was obtained from the provider and is not kept, to be ended there when it harms nobody any more, and says
+    /// under which ids. The alarm does it: no command waits for a provider to forget. What the provider has no way to end is
+    /// only forgotten. This belongs in the same turn as what takes it out of storage elsewhere, or it could be lost between.
     pub(super) fn lay_aside(&self, obtained: Vec<Obtained>) -> Vec<u64> {
         if obtained.is_empty() || !self.find().is_some_and(|account| can_be_revoked(&account)) {
             return Vec::new();
@@ -137,18 +148,13 @@ impl Object {
         self.get(LEFTOVERS).unwrap_or_default()
     }
 
-    /// Ends what can be ended now.
+    /// Ends what can be ended now, a few at a time: what is left wakes the object again at once.
     pub(super) async fn end_leftovers(&self) {
-        if self.next_leftover().is_none() {
-            return;
+        for _ in 0..AT_A_TIME {
+            let Some(leftover) = self.next_leftover() else { return };
+            let object = self.clone();
+            self.ending.join(Box::pin(async move { object.end(leftover).await })).await;
         }
-        let object = self.clone();
-        let work = async move {
-            while let Some(leftover) = object.next_leftover() {
-                object.end(leftover).await;
-            }
-        };
-        self.ending.join(Box::pin(work)).await;
     }
 
     /// Asks to be told what comes of ending this one, whoever does it.
@@ -160,7 +166,7 @@ impl Object {
         watch
     }
 
-    /// As [`Object::end_leftovers`], for the one that is watched.
+    /// Ends the one that is watched, if nobody does already, and tells what came of it.
     pub(super) async fn end_and_tell(&self, Watch(id, told): Watch) -> Ended {
         while self.ending.wait().await {}
         if told.borrow().is_none() {
@@ -174,6 +180,11 @@ impl Object {
             self.ending.join(Box::pin(async move { object.end(leftover).await })).await;
         }
         told.take().unwrap_or(Ended::NoWay)
+    }
+
+    /// The one that was laid aside last.
+    pub(super) fn last_leftover(&self) -> Option<u64> {
+        self.leftovers().last().map(|leftover| leftover.id).filter(|id| *id != 0)
     }
 
     /// When there is something to end next.

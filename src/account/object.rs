@@ -86,7 +86,7 @@ pub struct Object {
 impl Object {
     /// The object over its storage.
     pub fn new(world: World, storage: Rc<dyn Storage>) -> Self {
-        Self {
+        let object = Self {
             world,
             storage,
             renewing: Flight::default(),
@@ -96,7 +96,10 @@ impl Object {
             ending: Flight::default(),
             watches: Watches::default(),
             by: None,
-        }
+        };
+        // A write to KV that an object began which was reset since may arrive after the next one.
+        object.copy.late.set(object.find().is_some_and(|account| account.unpublished));
+        object
     }
 
     /// Carries out a command.
@@ -143,17 +146,17 @@ impl Object {
         }
     }
 
-    /// What is due now: publishing, renewing, forgetting. The alarm calls it.
+    /// What is due now: forgetting, publishing, renewing, ending what is not kept. The alarm calls it.
     pub async fn wake(&self) {
-        let forgotten = self.forget_expired();
+        self.forget_expired();
         self.publish().await;
-        self.discard(forgotten).await;
         // Read now: while KV was written a call may have renewed the token.
         let Some(account) = self.find() else { return };
         if self.renewal_due(&account).is_some_and(|at| self.now() >= at) {
             // The outcome is stored; nobody waits for it here.
             let _ = self.renew().await;
         }
+        self.end_leftovers().await;
     }
 
     /// When the object wants to be woken next.

@@ -41,6 +41,14 @@ impl Account {
     }
 }
 
+/// What the past had obtained.
+pub(super) struct Past {
+    /// Nothing.
+    pub(super) is_empty: bool,
+    /// The account's own, or what waited last, as it was laid aside; none if the provider has no way to end it.
+    pub(super) last: Option<u64>,
+}
+
 impl Object {
     /// The epoch now; 0 for an account that nobody made yet.
     pub(super) fn epoch(&self) -> u32 {
@@ -58,9 +66,10 @@ impl Object {
         self.still(epoch)?.ok_or_else(ended)
     }
 
-    /// Forgets the links, consents, choices and verifications of the past. What had been obtained by them comes back; what
-    /// the account itself held is the last of it, so that it is the last to go when there is too much.
-    pub(super) fn forget_the_past(&self, account: &Account) -> Vec<Obtained> {
+    /// Forgets the links, consents, choices and verifications of the past. What had been obtained by them, and what the
+    /// account itself held, is laid aside to be ended; that is the last of it, so that it is the last to go when there is
+    /// too much.
+    pub(super) fn forget_the_past(&self, account: &Account) -> Past {
         let choices = self.storage.keys("choice:").into_iter().filter_map(|key| self.get::<Choice>(&key));
         let mut obtained: Vec<_> = choices.map(Choice::obtained).collect();
         obtained.extend(self.get::<Pending>(PENDING).map(Pending::obtained));
@@ -71,6 +80,6 @@ impl Object {
         }
         // Until KV has what comes now, its copy may let calls go on that must not.
         self.copy.misleads.set(true);
-        obtained
+        Past { is_empty: obtained.is_empty(), last: self.lay_aside(obtained).last().copied() }
     }
 }

@@ -13,7 +13,8 @@ const LONGEST_AGAIN: Millis = 600_000;
 /// Writes in a row, for as long as the account changes during each; then the alarm goes on.
 const IN_A_ROW: usize = 10;
 
-/// What an object remembers of its writes to KV. Lost with its memory without harm: then the alarm writes once more.
+/// What an object remembers of its writes to KV. Lost with its memory without harm: whoever finds an account unpublished
+/// takes it that a write may still arrive.
 #[derive(Default)]
 pub(super) struct KvCopy {
     /// Failures since the last success.
@@ -21,7 +22,7 @@ pub(super) struct KvCopy {
     /// Whether the copy in KV may let calls go on that must not: it is older than a disconnect, a consent or an end.
     pub(super) misleads: Cell<bool>,
     /// Whether a write that failed may still arrive, after one that worked.
-    late: Cell<bool>,
+    pub(super) late: Cell<bool>,
 }
 
 impl Object {

@@ -155,7 +155,7 @@ impl Object {
             // What came belongs to the past. The user was promised an end: it is revoked.
             let expires_at = self.expires_at(before, new.expires_in);
             let tokens = self.sealed(before, &new.access, new.refresh.as_ref(), expires_at);
-            self.discard(Account { tokens: Some(tokens), ..before.clone() }.held().into_iter().collect()).await;
+            self.lay_aside(Account { tokens: Some(tokens), ..before.clone() }.held().into_iter().collect());
             return Ok(());
         };
         let rotated = new.refresh.as_ref().filter(|token| *token != used);

@@ -12,6 +12,10 @@ use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use worker::{Date, DurableObject, Env, Request, Response, Result, State, durable_object};
 
+/// Milliseconds after which an object that was reset under its work wakes to do what it owes. One that wakes meanwhile finds
+/// the work under way and joins it.
+const MAKES_GOOD: u64 = 15_000;
+
 /// One connected account.
 #[durable_object(alarm)]
 pub struct Account {
@@ -19,6 +23,19 @@ pub struct Account {
     env: Env,
     object: OnceCell<Object>,
     alarm: Cell<Option<u64>>,
+    /// Commands and alarms being carried out.
+    under_way: Rc<Cell<u32>>,
+    /// Whether the alarm is there for what is under way alone.
+    guards: Cell<bool>,
+}
+
+/// A command or an alarm being carried out.
+struct UnderWay(Rc<Cell<u32>>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
 }
 
 // A panic leaves no half-written state behind: records are written whole, and the shared renewal ends with its future.
@@ -27,7 +44,8 @@ impl std::panic::RefUnwindSafe for Account {}
 
 impl DurableObject for Account {
     fn new(state: State, env: Env) -> Self {
-        Self { state, env, object: OnceCell::new(), alarm: Cell::new(None) }
+        let (alarm, under_way, guards) = (Cell::new(None), Rc::default(), Cell::new(false));
+        Self { state, env, object: OnceCell::new(), alarm, under_way, guards }
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
@@ -38,11 +56,13 @@ impl DurableObject for Account {
 
     async fn alarm(&self) -> Result<Response> {
         self.alarm.set(None);
+        let under_way = self.begin().await;
         if let Ok(object) = self.object() {
             let woken = AssertUnwindSafe(object.wake()).catch_unwind().await;
             if woken.is_err() {
                 log::line("error", "panic", &[("where", "account alarm".into())]);
             }
+            drop(under_way);
             self.rearm(object).await;
         }
         Response::empty()
@@ -80,6 +100,7 @@ impl Account {
         }
         let command: Command = serde_json::from_str(&text).map_err(broken)?;
         let object = self.object()?;
+        let under_way = if command.may_owe() { Some(self.begin().await) } else { None };
         // The work goes on when the Worker that asked is gone: a token the provider gave must not be lost.
         let (work, handle) = {
             let object = object.clone();
@@ -87,11 +108,30 @@ impl Account {
         };
         self.state.wait_until(AssertUnwindSafe(work).catch_unwind().map(|_| ()));
         let outcome = handle.await;
+        drop(under_way);
         self.rearm(object).await;
         outcome
     }
 
+    /// Sees to it that the object wakes soon, whatever becomes of what begins now.
+    async fn begin(&self) -> UnderWay {
+        self.under_way.set(self.under_way.get() + 1);
+        let under_way = UnderWay(self.under_way.clone());
+        let now = Date::now().as_millis();
+        self.guards.set(true);
+        wake_at(&self.state, &self.alarm, Some(now + MAKES_GOOD), now).await;
+        under_way
+    }
+
+    /// Sets the alarm to when the object wants to be woken; as long as something is under way, no later than it was.
     async fn rearm(&self, object: &Object) {
-        wake_at(&self.state, &self.alarm, object.next_wake(), Date::now().as_millis()).await;
+        let at = object.next_wake();
+        if self.under_way.get() == 0 && self.guards.replace(false) {
+            self.alarm.set(None);
+            if at.is_none() && self.state.storage().delete_alarm().await.is_err() {
+                log::line("error", "alarm", &[("where", "account".into())]);
+            }
+        }
+        wake_at(&self.state, &self.alarm, at, Date::now().as_millis()).await;
     }
 }

@@ -10,7 +10,7 @@ use crate::template;
 use serde_json::Value;
 
 /// Milliseconds a revocation may take.
-const TIMEOUT_MS: u32 = 10_000;
+const TIMEOUT_MS: u32 = 5_000;
 
 /// The revocation request; none when the URL needs what neither the client nor the account has. `variable` gives the
 /// account's variables.

@@ -249,6 +249,25 @@ fn a_disconnect_ends_all_that_was_obtained_and_its_own_above_all() {
 }
 
 #[test]
+fn no_command_waits_for_all_that_is_revoked() {
+    pollster::block_on(async {
+        let (world, id) = world(Vec::new()).await;
+        let (object, storage) = world.objects.object(id.as_str());
+        let tokens = account(&world, &id)["tokens"].clone();
+        let left: Vec<_> = (1..20)
+            .map(|id| json!({ "tokens": tokens, "variables": { "external_id": "u1" }, "id": id, "tries": 0, "next_try_at": 0 }))
+            .collect();
+        storage.put("leftovers", &Value::from(left).to_string());
+        let sent = || world.http.sent.borrow().len();
+        object.handle(Command::Disconnect).await.unwrap();
+        assert_eq!(sent(), 1, "its own");
+        object.wake().await;
+        assert_eq!(sent(), 6, "and a few each time it wakes");
+        assert!(object.next_wake().is_some_and(|at| at <= world.clock.0.get()), "at once again");
+    });
+}
+
+#[test]
 fn a_rotated_token_is_stored_before_anyone_sees_it() {
     pollster::block_on(async {
         let (world, id) = world(vec![tokens(1)]).await;

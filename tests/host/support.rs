@@ -231,6 +231,12 @@ impl Accounts for Objects {
         }
         let (object, _) = self.object(id.as_str());
         let outcome = object.handle(serde_json::from_str(&text).unwrap()).await;
+        // The alarm comes at once for what is due.
+        let mut alarms = 0;
+        while alarms < 10 && object.next_wake().is_some_and(|at| at <= self.world.clock.now()) {
+            object.wake().await;
+            alarms += 1;
+        }
         serde_json::from_str(&serde_json::to_string(&outcome).unwrap()).unwrap()
     }
 }

@@ -130,6 +130,21 @@ test("what was stored before a crash is there after it", async () => {
   assert.equal(answered(await api.call("GET", "/api/v1/connections")).connections.length, 2);
 });
 
+test("what is owed when a Worker dies is done by itself, though nobody asks the account again", async () => {
+  const account = await connect("lenient", "revoked-by-alarm");
+  const route = "POST /revoke";
+  lenient.script(route, hang);
+  const disconnecting = api.disconnect({ id: account.id }).catch(() => {});
+  await until(() => lenient.seen(route).length === 1);
+  await world.worker.kill();
+  await disconnecting;
+  await world.startAgain();
+  const patience = Date.now() + 40_000;
+  while (lenient.seen(route).length < 2 && Date.now() < patience) await new Promise((done) => setTimeout(done, 200));
+  assert.equal(lenient.seen(route).length, 2, "the alarm revokes what the disconnect left");
+  refused(await api.auth({ id: account.id }), "REAUTHORIZATION_REQUIRED");
+});
+
 test("an account disconnected before a crash stays disconnected", async () => {
   const account = await connect("lenient", "leaver");
   answered(await api.disconnect({ id: account.id }));

@@ -33,16 +33,7 @@ pub(super) fn check(place: &Place, begin: Begin, how: &str, acts: &[Act]) {
         assert!(!narrower, "{how}: scopes {:?} became {:?}", before.scopes, after.scopes);
     }
     // KV converges to the object.
-    let mut alarms = 0;
-    while let Some(at) = place.object.next_wake().filter(|_| alarms < 4) {
-        let soon: Millis = place.clock.0.get() + 60_000;
-        if at > soon {
-            break;
-        }
-        place.clock.0.set(at.max(place.clock.0.get()));
-        pollster::block_on(place.object.wake());
-        alarms += 1;
-    }
+    alarms(place);
     let account = read(&place.storage.get("account").unwrap());
     assert!(!account.unpublished, "{how}: KV was not told");
     let copies = place.snapshots.store.0.borrow();
@@ -79,7 +70,18 @@ pub(super) fn check(place: &Place, begin: Begin, how: &str, acts: &[Act]) {
     assert!(pending || misjudged || left.is_empty(), "{how}: {left:?} stays granted");
     drop(account);
     assert!(pollster::block_on(place.object.handle(Command::Disconnect)).is_ok(), "{how}: no disconnect");
+    alarms(place);
     assert_eq!(vendor().people(), [""; 0], "{how}: stays granted after a disconnect");
+}
+
+/// The alarms of the next minute.
+fn alarms(place: &Place) {
+    for _ in 0..6 {
+        let soon: Millis = place.clock.0.get() + 60_000;
+        let Some(at) = place.object.next_wake().filter(|at| *at <= soon) else { return };
+        place.clock.0.set(at.max(place.clock.0.get()));
+        pollster::block_on(place.object.wake());
+    }
 }
 
 pub(super) fn begin_epoch(begin: Begin) -> u32 {

@@ -158,6 +158,25 @@ fn an_import_of_the_same_application_waits_for_a_revocation() {
     assert!(runs > 20, "{runs}: nothing was interleaved");
 }
 
+/// The alarm ends at the provider what was not kept, while the next one comes.
+#[test]
+fn what_is_not_kept_is_ended_beside_whoever_comes() {
+    let mut runs = 0;
+    for begin in BEGINS {
+        for same_application in [false, true] {
+            let weather = Weather { same_application, ..Weather::default() };
+            let prepared = pollster::block_on(prepare(begin, weather));
+            for one in [ConnectMallory, Disconnect, Expire] {
+                for two in [ConnectJo, Act::Import, Confirm].into_iter().filter(|two| fits(begin, *two)) {
+                    runs += explore(&[one, Publish, two], &prepared, begin, weather, bound(1));
+                }
+            }
+        }
+    }
+    println!("{runs} orders with the alarm");
+    assert!(runs > 500, "{runs}: nothing was interleaved");
+}
+
 /// How often one is interrupted by another while it could go on. `VALETKEY_INTERRUPTIONS=1` adds one to each bound, which
 /// takes minutes: for whoever changes what this tests.
 fn bound(usual: usize) -> usize {
