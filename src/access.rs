@@ -1,6 +1,6 @@
 //! From what a caller names to an account that can be used: connection, account id, fresh token.
 
-use crate::account::command::{Command, Reply};
+use crate::account::command::{Command, Mark, Reply};
 use crate::account::snapshot::{self, Snapshot};
 use crate::account::{AccountId, check_identifier};
 use crate::app::{App, Known, Leased, remember};
@@ -140,7 +140,7 @@ async fn from_kv(app: &App, id: &AccountId) -> Result<Option<Snapshot>> {
 
 /// Keeps a snapshot for a moment, if its token can be used.
 fn keep(app: &App, id: &AccountId, snapshot: Snapshot, at: Millis) -> Option<Rc<Leased>> {
-    if !snapshot.is_fresh(app.now()) {
+    if !snapshot.is_fresh(app.now()) || app.isolate.knows_newer(id, snapshot.row.updated_at, app.now()) {
         return None;
     }
     let token = snapshot.open(&app.keys).ok()?;
@@ -161,8 +161,8 @@ fn renew_later(app: &App, id: &AccountId) {
 }
 
 /// An account with a token that can be used now. What is leased or in KV is used while it is fresh; the account itself
-/// decides everything else. `rejected` is the fingerprint of a token the provider refused.
-pub async fn lease(app: &App, used: &Used, rejected: Option<String>) -> Result<Rc<Leased>> {
+/// decides everything else. `rejected` is the mark of a token the provider refused.
+pub async fn lease(app: &App, used: &Used, rejected: Option<Mark>) -> Result<Rc<Leased>> {
     let id = &used.id;
     if rejected.is_none() {
         if let Some(leased) = leased(app, id) {
@@ -173,6 +173,10 @@ pub async fn lease(app: &App, used: &Used, rejected: Option<String>) -> Result<R
             return Ok(leased);
         }
     }
+    lease_from_object(app, id, rejected).await
+}
+
+async fn lease_from_object(app: &App, id: &AccountId, rejected: Option<Mark>) -> Result<Rc<Leased>> {
     app.isolate.leased.borrow_mut().remove(id);
     let now = app.now();
     match app.accounts.ask(id, Command::Lease { rejected, for_at_least: 0 }).await? {
@@ -187,6 +191,12 @@ pub async fn lease(app: &App, used: &Used, rejected: Option<String>) -> Result<R
     }
 }
 
+/// The account's own token, if it is another one than was leased: KV may not know yet what the user has consented to.
+pub async fn newer(app: &App, used: &Used, leased: &Leased) -> Option<Rc<Leased>> {
+    let now = lease_from_object(app, &used.id, None).await.ok()?;
+    (now.token != leased.token).then_some(now)
+}
+
 /// How long a token is believed in although an answer could mean that it has ended.
 const DOUBT_AFTER: Millis = 5 * 60_000;
 
@@ -197,7 +207,7 @@ pub async fn doubt(app: &App, used: &Used, leased: &Leased) -> Option<Rc<Leased>
     if app.now() < leased.snapshot.row.updated_at + DOUBT_AFTER {
         return None;
     }
-    let command = Command::Doubt { token: leased.token.fingerprint(), older_than: DOUBT_AFTER };
+    let command = Command::Doubt { token: leased.mark(), older_than: DOUBT_AFTER };
     match app.accounts.ask(&used.id, command).await {
         Ok(Reply::Snapshot(snapshot)) => {
             keep(app, &used.id, *snapshot, app.now()).filter(|new| new.token != leased.token)

@@ -1,10 +1,11 @@
 //! What a handler may use: the ports, the deployment's settings, and what an isolate may remember.
 
 use crate::account::AccountId;
-use crate::account::command::Accounts;
+use crate::account::command::{Accounts, Command, Mark, Reply};
 use crate::account::snapshot::Snapshot;
 use crate::caller::Caller;
 use crate::caller::throttle::Throttle;
+use crate::code::Code;
 use crate::connection::{self, Connection};
 use crate::digest;
 use crate::error::Result;
@@ -21,6 +22,8 @@ use std::rc::Rc;
 
 /// How long an isolate believes what KV said of a connection or a caller.
 const REMEMBER: Millis = 30_000;
+/// A write to KV is everywhere after this time.
+const SPREADS: Millis = 120_000;
 /// More entries than this are forgotten, all at once: they are copies.
 const MANY: usize = 2_000;
 
@@ -76,12 +79,66 @@ pub struct App {
 pub struct Isolate {
     connections: RefCell<HashMap<String, (Millis, Rc<Known>)>>,
     callers: RefCell<HashMap<String, (Millis, Rc<Caller>)>>,
+    /// What accounts said last of themselves: when they were changed. KV may tell of them as they were before.
+    newest: RefCell<HashMap<AccountId, (Millis, Millis)>>,
     /// Accounts leased for a moment.
     pub leased: RefCell<HashMap<AccountId, (Millis, Rc<Leased>)>>,
     /// Permits.
     pub leases: Leases,
     /// Failures at the token endpoint.
     pub throttle: Throttle,
+}
+
+impl Isolate {
+    /// Whether an account has said of itself that it is newer than a copy.
+    pub fn knows_newer(&self, id: &AccountId, updated_at: Millis, now: Millis) -> bool {
+        let newest = self.newest.borrow();
+        newest.get(id).is_some_and(|(noted_at, newest)| now < noted_at + SPREADS && updated_at < *newest)
+    }
+
+    /// Notes when an account was changed, and gives up what is leased of it from before.
+    fn note(&self, id: &AccountId, updated_at: Millis, now: Millis) {
+        let mut newest = self.newest.borrow_mut();
+        if newest.len() >= MANY {
+            newest.retain(|_, (noted_at, _)| now < *noted_at + SPREADS);
+        }
+        drop(newest);
+        remember(&self.newest, id.clone(), now, updated_at);
+        let mut leased = self.leased.borrow_mut();
+        if leased.get(id).is_some_and(|(_, leased)| leased.snapshot.row.updated_at < updated_at) {
+            leased.remove(id);
+        }
+    }
+}
+
+/// The accounts' objects. What they say is noted, so that no older copy in KV is believed after it: the first call after a
+/// disconnect, a consent or a renewal would be one of the account as it was.
+pub struct Noted {
+    /// The objects.
+    pub accounts: Rc<dyn Accounts>,
+    /// Where it is noted.
+    pub isolate: Rc<Isolate>,
+    /// The time.
+    pub clock: Rc<dyn Clock>,
+}
+
+#[async_trait(?Send)]
+impl Accounts for Noted {
+    async fn ask(&self, id: &AccountId, command: Command) -> Result<Reply> {
+        let outcome = self.accounts.ask(id, command).await;
+        let now = self.clock.now();
+        match &outcome {
+            Ok(reply) => {
+                if let Some(snapshot) = reply.snapshot() {
+                    self.isolate.note(id, snapshot.row.updated_at, now);
+                }
+            }
+            // It cannot be used, whatever KV says of it.
+            Err(error) if error.code == Code::ReauthorizationRequired => self.isolate.note(id, now, now),
+            Err(_) => {}
+        }
+        outcome
+    }
 }
 
 /// A connection and, once it was needed, the key its account ids are made with.
@@ -97,6 +154,13 @@ pub struct Leased {
     pub snapshot: Snapshot,
     /// Its access token.
     pub token: Secret,
+}
+
+impl Leased {
+    /// What tells its token from others of the account.
+    pub fn mark(&self) -> Mark {
+        Mark { token: self.token.fingerprint(), epoch: self.snapshot.epoch }
+    }
 }
 
 impl Known {

@@ -46,7 +46,7 @@ pub async fn forward(app: &App, used: &Used, rest: &str, received: &Request, bod
     };
     if proxied.says_the_token_is_dead(&mut answer).await {
         // Renewed also when the body is gone and nothing can be sent again: the next call works.
-        let renewed = access::lease(app, used, Some(leased.token.fingerprint())).await;
+        let renewed = access::lease(app, used, Some(leased.mark())).await;
         if let Ok(renewed) = renewed
             && can_replay
             && proxied.enter(&renewed).await.is_ok()

@@ -100,9 +100,9 @@ pub enum Command {
     /// The operator's backend says who it was.
     Verify { ticket: String, identifier: String },
     /// A snapshot with a fresh token. `rejected` is the mark of a token the provider refused; `for_at_least` is how long it should live.
-    Lease { rejected: Option<String>, for_at_least: Millis },
+    Lease { rejected: Option<Mark>, for_at_least: Millis },
     /// A snapshot, after renewing if the doubted token (its mark) is still the account's and was had longer ago than that.
-    Doubt { token: String, older_than: Millis },
+    Doubt { token: Mark, older_than: Millis },
     /// As `Lease`, with the refresh token if asked, noted in the audit trail.
     Read { by: String, with_refresh_token: bool },
     /// Renew now, whatever the expiry.
@@ -172,6 +172,30 @@ impl Command {
             | Self::Disconnect => false,
         }
     }
+}
+
+impl Reply {
+    /// The account as it is now, where an answer tells.
+    pub fn snapshot(&self) -> Option<&Snapshot> {
+        match self {
+            Self::Snapshot(snapshot)
+            | Self::View { snapshot, .. }
+            | Self::Finished { snapshot, .. }
+            | Self::Verified { snapshot }
+            | Self::Tokens { snapshot, .. }
+            | Self::Disconnected { snapshot, .. } => Some(snapshot),
+            _ => None,
+        }
+    }
+}
+
+/// A token of an account that is doubted or was refused.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Mark {
+    /// Its fingerprint.
+    pub token: String,
+    /// The epoch it was leased in; none where the copy in KV is of a version that did not say so.
+    pub epoch: Option<u32>,
 }
 
 /// An account's answer.

@@ -1,6 +1,6 @@
 //! Handing out fresh tokens.
 
-use super::command::Reply;
+use super::command::{Mark, Reply};
 use super::object::Object;
 use super::snapshot::Snapshot;
 use super::{Account, Reason, Status, reauthorization_required};
@@ -20,14 +20,14 @@ const IN_A_ROW: Millis = 10 * 60_000;
 impl Object {
     /// A snapshot with a token that is fresh for `for_at_least` where the provider's lifetimes allow, after renewing if
     /// need be. `rejected` is the fingerprint of a token the provider refused though it looked fresh.
-    pub(super) async fn lease(&self, rejected: Option<String>, for_at_least: Millis) -> Result<Reply> {
+    pub(super) async fn lease(&self, rejected: Option<Mark>, for_at_least: Millis) -> Result<Reply> {
         let account = self.fresh(rejected, for_at_least).await?;
         Ok(Reply::Snapshot(Box::new(Snapshot::of(&account))))
     }
 
     /// A snapshot with another token, if the doubted one is still ours, was had longer ago than that, and can be renewed.
     /// A doubt ends no account: the provider did not say that the token is dead.
-    pub(super) async fn doubt(&self, token: &str, older_than: Millis) -> Result<Reply> {
+    pub(super) async fn doubt(&self, token: &Mark, older_than: Millis) -> Result<Reply> {
         let account = self.usable()?;
         let is_old = account
             .tokens
@@ -40,10 +40,10 @@ impl Object {
         Ok(Reply::Snapshot(Box::new(Snapshot::of(&self.usable()?))))
     }
 
-    pub(super) async fn fresh(&self, rejected: Option<String>, for_at_least: Millis) -> Result<Account> {
+    pub(super) async fn fresh(&self, rejected: Option<Mark>, for_at_least: Millis) -> Result<Account> {
         let account = self.usable()?;
         let mark = rejected;
-        let rejected = self.is_current(&account, mark.as_deref())?;
+        let rejected = self.is_current(&account, mark.as_ref())?;
         if rejected && account.tokens.as_ref().is_some_and(|tokens| tokens.refresh.is_none()) {
             return Err(self.expire(account, Reason::AccessTokenRejected).await);
         }
@@ -64,7 +64,7 @@ impl Object {
             account = self.usable()?;
             // A token that still works is served while renewing fails, and so is one that came by a consent meanwhile, which
             // may have to be renewed in its turn.
-            let still_rejected = rejected && self.is_current(&account, mark.as_deref())?;
+            let still_rejected = rejected && self.is_current(&account, mark.as_ref())?;
             is_needed = still_rejected || !Snapshot::of(&account).is_fresh(self.now());
             if is_needed && account.epoch == epoch {
                 outcome?;
@@ -142,10 +142,12 @@ impl Object {
         }
     }
 
-    /// Whether the refused token is the one we still have. If not, somebody renewed it meanwhile.
-    fn is_current(&self, account: &Account, rejected: Option<&str>) -> Result<bool> {
+    /// Whether the refused token is the one we still have. If not, somebody renewed it meanwhile, or the user connected anew:
+    /// then nothing was said of it, though it may be the same text, as a key that was switched off and on again.
+    fn is_current(&self, account: &Account, rejected: Option<&Mark>) -> Result<bool> {
         let (Some(rejected), Some(tokens)) = (rejected, &account.tokens) else { return Ok(false) };
-        Ok(self.open_sealed(account, "access", &tokens.access)?.fingerprint() == rejected)
+        let of_now = rejected.epoch.is_none_or(|epoch| epoch == account.epoch);
+        Ok(of_now && self.open_sealed(account, "access", &tokens.access)?.fingerprint() == rejected.token)
     }
 
     /// Marks the account as one that only its user can bring back.

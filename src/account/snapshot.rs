@@ -28,6 +28,9 @@ pub struct Snapshot {
     pub stale_at: Option<Millis>,
     /// From when on it should be renewed in the background.
     pub renew_at: Option<Millis>,
+    /// The account's epoch.
+    #[serde(default)]
+    pub epoch: Option<u32>,
 }
 
 /// The part of a snapshot that is the KV metadata as well, at most 1024 bytes.
@@ -100,6 +103,7 @@ impl Snapshot {
             access: tokens.map(|tokens| tokens.access.clone()),
             stale_at: tokens.and_then(super::Tokens::stale_at),
             renew_at: tokens.and_then(super::Tokens::renew_at),
+            epoch: Some(account.epoch),
         }
     }
 

@@ -12,7 +12,7 @@ mod settings;
 mod sqlite;
 
 use crate::account::object::World;
-use crate::app::{App, Isolate, Settings};
+use crate::app::{App, Isolate, Noted, Settings};
 use crate::digest;
 use crate::error::{Error, Result as Outcome};
 use crate::http::{self, respond_with_error};
@@ -117,19 +117,20 @@ fn bound(env: &Env) -> Outcome<Rc<Bound>> {
 impl Bound {
     /// What one request's handler may use.
     fn app(&self, context: Context, base_url: String) -> App {
-        let world = self.world.clone();
+        let (world, isolate) = (self.world.clone(), ISOLATE.with(Rc::clone));
+        let (accounts, clock) = (self.accounts.clone(), world.clock.clone());
         App {
+            accounts: Rc::new(Noted { accounts, isolate: isolate.clone(), clock }),
             clock: world.clock,
             random: world.random,
             http: world.http,
             config: world.config,
             snapshots: world.snapshots,
-            accounts: self.accounts.clone(),
             limiters: self.limiters.clone(),
             background: Rc::new(WaitUntil::new(context)),
             keys: world.keys,
             settings: Settings { base_url, ..self.settings.clone() },
-            isolate: ISOLATE.with(Rc::clone),
+            isolate,
         }
     }
 }

@@ -7,7 +7,7 @@ use super::request::{self, Values};
 use super::response::{self, Outcome};
 use crate::access::{self, Used};
 use crate::app::{App, Leased};
-use crate::catalog::model::{Call, Step};
+use crate::catalog::model::{Call, Effect, Step};
 use crate::catalog::{Connector, Tool};
 use crate::code::Code;
 use crate::digest;
@@ -20,6 +20,7 @@ use crate::secret::Secret;
 use crate::target::{Target, Variables};
 use crate::template;
 use serde_json::{Map, Value, json};
+use std::cell::Cell;
 use std::rc::Rc;
 use url::Url;
 
@@ -69,8 +70,20 @@ pub async fn dry_run(app: &App, tool: &'static Tool, used: &Used, input: Value) 
     Ok(json!({ "method": request.method, "url": request.url, "headers": headers, "body": body }))
 }
 
-/// Executes a tool: input → rate limit → token → request → result or error.
-pub async fn execute(app: &App, tool: &'static Tool, used: &Used, input: Value) -> Result<Outcome> {
+/// Whether a call may have changed something at the provider.
+#[derive(Default)]
+pub struct Effects(Cell<bool>);
+
+impl Effects {
+    /// Whether a request that changes something was sent, and not refused for its token.
+    pub fn may_have_happened(&self) -> bool {
+        self.0.get()
+    }
+}
+
+/// Executes a tool: input → token → rate limit → request → result or error. In `effects` stands, however it ends, whether
+/// it may have changed something.
+pub async fn execute(app: &App, tool: &'static Tool, used: &Used, input: Value, effects: &Effects) -> Result<Outcome> {
     let input = input::check(tool, input)?;
     // The token first: a renewal may take seconds, and a permit is for now.
     let leased = access::lease(app, used, None).await?;
@@ -82,7 +95,7 @@ pub async fn execute(app: &App, tool: &'static Tool, used: &Used, input: Value) 
         ..used.gate(Some(tool), Some(&input))
     };
     access::enter(app, &call).await?;
-    let outcome = Running { app, execution: Execution { tool, used, input: &input }, leased }.run().await;
+    let outcome = Running { app, execution: Execution { tool, used, input: &input }, leased, effects }.run().await;
     match outcome {
         Err(error) => Err(after_failure(app, used, &call, error).await),
         fine => fine,
@@ -111,6 +124,7 @@ struct Running<'a> {
     app: &'a App,
     execution: Execution<'a>,
     leased: Rc<Leased>,
+    effects: &'a Effects,
 }
 
 /// An answer, its body read once.
@@ -182,9 +196,8 @@ impl Running<'_> {
         let answered = self.send_once(step, known).await?;
         let Some(failure) = answered.failure.as_ref().filter(|_| !answered.bare) else { return Ok(answered) };
         let used = self.execution.used;
-        let rejected = || self.leased.token.fingerprint();
         if failure.code == Code::ReauthorizationRequired {
-            match access::lease(self.app, used, Some(rejected())).await {
+            match access::lease(self.app, used, Some(self.leased.mark())).await {
                 Ok(leased) => self.leased = leased,
                 // What the provider said is kept beside what it means for the account.
                 Err(error) if error.code == Code::ReauthorizationRequired => {
@@ -195,6 +208,11 @@ impl Running<'_> {
                     }));
                 }
                 Err(error) => return Err(error),
+            }
+        } else if failure.code == Code::InsufficientScope {
+            match access::newer(self.app, used, &self.leased).await {
+                Some(leased) => self.leased = leased,
+                None => return Ok(answered),
             }
         } else if response::doubts_token(used.connector, &answered.response, &answered.body) {
             match access::doubt(self.app, used, &self.leased).await {
@@ -212,9 +230,14 @@ impl Running<'_> {
         let Execution { tool, used, .. } = self.execution;
         let call = step.map_or(&tool.call, |step| &step.call);
         let wants_json = step.map_or_else(|| response::wants_json(tool), learns_from_body);
+        let before = self.effects.0.get();
         let (response, bare) = self.fetch(step, call, known).await?;
         let body = response::reading(used.connector, wants_json, &response);
         let failure = response::failure(used.connector, &response, &body, &|| self.scrub(), self.app.now());
+        if failure.as_ref().is_some_and(|failure| failure.code == Code::ReauthorizationRequired) {
+            // What is refused for its token has done nothing.
+            self.effects.0.set(before);
+        }
         Ok(Answered { response, body, failure, bare })
     }
 
@@ -226,6 +249,11 @@ impl Running<'_> {
         let request = self.build(step, known)?;
         let (url, timeout_ms) = (request.url.clone(), request.timeout_ms);
         let unanswered = |unanswered| response::unanswered(used.connector, unanswered, timeout_ms);
+        let changes = match step {
+            Some(step) => !matches!(step.call.method, "GET" | "HEAD"),
+            None => self.execution.tool.effect != Effect::Read,
+        };
+        self.effects.0.set(self.effects.0.get() | changes);
         let mut answer = self.app.http.send(request).await;
         if matches!(answer, Err(Unanswered::Unreachable)) && matches!(call.method, "GET" | "HEAD") {
             // A connection that broke; reading twice changes nothing.

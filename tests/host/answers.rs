@@ -12,7 +12,7 @@ use valetkey::code::Code;
 use valetkey::error::{Error, Origin};
 use valetkey::ports::{Body, Millis, Response, Unanswered};
 use valetkey::secret::Secret;
-use valetkey::tool::execute;
+use valetkey::tool::execute::{self, Effects};
 use valetkey::tool::reading::MOST_VALUES;
 use valetkey::tool::response::Outcome;
 use valetkey::{connection, digest};
@@ -48,7 +48,7 @@ async fn call(app: &App, tool: &str, input: Value) -> Result<Outcome, Error> {
     let (connector, tool) = catalog::find_tool(tool).unwrap();
     let named = Named { identifier: Some("user".into()), ..Named::default() };
     let used = find(app, &named, Some(connector.id), &|_| true).await.unwrap();
-    execute::execute(app, tool, &used, input).await
+    execute::execute(app, tool, &used, input, &Effects::default()).await
 }
 
 /// One call of a GitHub tool that is answered like this.

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use valetkey::access::{Named, find};
 use valetkey::ports::{Body, Request, Response};
-use valetkey::tool::execute;
+use valetkey::tool::execute::{self, Effects};
 use valetkey::{catalog, connection, digest};
 
 const TOKEN: &str = "the-access-token";
@@ -134,7 +134,7 @@ async fn check(connector: &str, case: Case) -> Vec<String> {
     let mut problems = Vec::new();
     let Some((_, tool)) = catalog::find_tool(&case.tool) else { return vec![format!("no tool {}", case.tool)] };
     let used = find(&world.app, &named, None, &|_| true).await.unwrap();
-    let outcome = execute::execute(&world.app, tool, &used, written(&case.arguments)).await;
+    let outcome = execute::execute(&world.app, tool, &used, written(&case.arguments), &Effects::default()).await;
     let sent = world.http.sent.borrow();
     let expected = case.before.iter().map(|exchange| exchange.sends.as_ref()).chain([case.sends.as_ref()]);
     for (index, sends) in expected.enumerate() {

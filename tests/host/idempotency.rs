@@ -1,6 +1,6 @@
 //! Idempotency keys: one write for one key, whatever dies in between.
 
-use crate::support::{Deployment, NOW, deployment};
+use crate::support::{Deployment, NOW, connected, deployment};
 use serde_json::{Value, json};
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -155,6 +155,46 @@ fn a_call_whose_client_has_gone_away_is_finished_and_its_answer_kept() {
         assert_eq!((again.status, again.headers["idempotent-replayed"].as_bytes()), (200, &b"true"[..]));
         assert_eq!(again.body["data"]["number"], 1);
         assert_eq!(asked.get(), 1);
+    });
+}
+
+#[test]
+fn a_call_that_sent_nothing_leaves_its_key_free() {
+    pollster::block_on(async {
+        let healthy = Rc::new(Cell::new(false));
+        let (is_healthy, writes) = (healthy.clone(), Rc::new(Cell::new(0)));
+        let counted = writes.clone();
+        let world = deployment(move |request| {
+            let answer = |status, body: Value| Ok(Response::new(status, "application/json", body.to_string()));
+            match request.url.ends_with("/access_token") {
+                true if is_healthy.get() => {
+                    answer(200, json!({ "access_token": "new", "refresh_token": "r2", "expires_in": 28_800 }))
+                }
+                true => answer(503, json!({})),
+                false => {
+                    counted.set(counted.get() + 1);
+                    answer(201, json!({ "number": 1 }))
+                }
+            }
+        });
+        let app = &world.app;
+        let mut connection = connection::fresh("github", "github", &app.keys, &*app.clock, &*app.random);
+        connection.client_id = "client".into();
+        connection.set_client_secret(&Secret::new("client-secret-0123"), &app.keys, &*app.random);
+        let id = connected(&world, &connection, &BTreeMap::new(), ("old", Some("r1")), NOW - 3_600_000).await;
+        // The token has ended.
+        let (_, storage) = world.objects.object(id.as_str());
+        let mut account: Value = serde_json::from_str(&storage.0.borrow()["account"]).unwrap();
+        account["tokens"]["expires_at"] = json!(NOW - 1000);
+        storage.0.borrow_mut().insert("account".into(), account.to_string());
+        world.snapshots.0.borrow_mut().clear();
+        let bearer = fresh_bearer(&world).await;
+        let failed = write(&world, &bearer, "key").await;
+        assert_eq!(failed.code(), (503, "PROVIDER_UNAVAILABLE", true), "{}", failed.body);
+        healthy.set(true);
+        world.clock.0.set(NOW + 20_000);
+        let done = write(&world, &bearer, "key").await;
+        assert_eq!((done.status, writes.get()), (200, 1), "the same key sends what was not sent: {}", done.body);
     });
 }
 

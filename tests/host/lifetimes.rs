@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use valetkey::account::AccountId;
-use valetkey::account::command::{Accounts, Birth, Command, Import, Reply};
+use valetkey::account::command::{Accounts, Birth, Command, Import, Mark, Reply};
 use valetkey::catalog::CONNECTORS;
 use valetkey::code::Code;
 use valetkey::connection;
@@ -55,7 +55,7 @@ async fn world(connector: &str, answers: Vec<(u16, Value)>) -> (Deployment, Acco
 }
 
 async fn lease(world: &Deployment, id: &AccountId, rejected: Option<&str>) -> Result<String, Error> {
-    let rejected = rejected.map(|token| Secret::new(token).fingerprint());
+    let rejected = rejected.map(|token| Mark { token: Secret::new(token).fingerprint(), epoch: None });
     match world.objects.ask(id, Command::Lease { rejected, for_at_least: 0 }).await? {
         Reply::Snapshot(snapshot) => Ok(snapshot.open(&world.app.keys)?.reveal().to_owned()),
         _ => panic!("not a snapshot"),

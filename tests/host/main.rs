@@ -8,6 +8,7 @@ mod answers;
 mod architecture;
 mod cases;
 mod connect;
+mod copies;
 mod docs;
 mod edge;
 mod fuzz;

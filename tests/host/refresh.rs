@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use valetkey::account::AccountId;
-use valetkey::account::command::{Accounts, Birth, Command, Import, Reply};
+use valetkey::account::command::{Accounts, Birth, Command, Import, Mark, Reply};
 use valetkey::code::Code;
 use valetkey::connection;
 use valetkey::error::Error;
@@ -301,7 +301,7 @@ fn a_token_that_comes_after_the_account_was_disconnected_is_dropped() {
 fn a_refused_token_is_renewed_once_however_many_were_refused() {
     pollster::block_on(async {
         let (world, id) = world(vec![tokens(1)]).await;
-        let rejected = Some(Secret::new("access-0").fingerprint());
+        let rejected = Some(Mark { token: Secret::new("access-0").fingerprint(), epoch: None });
         let ask = || world.objects.ask(&id, Command::Lease { rejected: rejected.clone(), for_at_least: 0 });
         let replies = join_all((0..50).map(|_| ask())).await;
         assert!(replies.iter().all(Result::is_ok));

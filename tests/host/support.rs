@@ -14,7 +14,7 @@ use valetkey::account::command::{Accounts, Command, Reply};
 use valetkey::account::object::{Object, World};
 use valetkey::account::snapshot::{self, Snapshot};
 use valetkey::account::{Account, AccountId};
-use valetkey::app::{App, Background, Isolate, Settings};
+use valetkey::app::{App, Background, Isolate, Noted, Settings};
 use valetkey::connection::{self, Connection};
 use valetkey::error::{Error, Result};
 use valetkey::keys::Keys;
@@ -340,13 +340,14 @@ pub fn deployment(answer: impl FnMut(&Request) -> std::result::Result<Response, 
     let objects = Rc::new(Objects { world, known: RefCell::default(), asked: Cell::new(0), deaf: Cell::new(false) });
     let counters = Rc::new(AllCounters { clock: clock.clone(), scopes: RefCell::default(), asked: Cell::new(0) });
     let later = Rc::new(Later::default());
+    let isolate = Rc::new(Isolate::default());
     let app = App {
         clock: clock.clone(),
         random,
         http: http.clone(),
         config: config.clone(),
         snapshots: snapshots.clone(),
-        accounts: objects.clone(),
+        accounts: Rc::new(Noted { accounts: objects.clone(), isolate: isolate.clone(), clock: clock.clone() }),
         limiters: counters.clone(),
         background: later.clone(),
         keys,
@@ -355,7 +356,7 @@ pub fn deployment(answer: impl FnMut(&Request) -> std::result::Result<Response, 
             client_id: Some("first".into()),
             client_secret_hash: Some(valetkey::digest::hash("first-secret-0000")),
         },
-        isolate: Rc::new(Isolate::default()),
+        isolate,
     };
     Deployment { app, clock, http, config, snapshots, objects, counters, later }
 }

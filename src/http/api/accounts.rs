@@ -337,6 +337,11 @@ pub async fn refresh(call: &Call<'_>) -> Result<Response> {
     Ok(json_response(200, &json!({ "connected_account": snapshot.to_json() })))
 }
 
+/// Whether the connection of an account is gone, or another one has its name now.
+fn is_without_connection(error: &Error) -> bool {
+    matches!(error.code, Code::ConnectionNotFound | Code::ConnectedAccountNotFound)
+}
+
 /// Revokes and forgets.
 pub async fn disconnect(call: &Call<'_>) -> Result<Response> {
     let who = call.caller(&[Scope::Accounts]).await?;
@@ -344,7 +349,7 @@ pub async fn disconnect(call: &Call<'_>) -> Result<Response> {
     let id = match used(call, &who, &body.named()).await {
         Ok(used) => used.id,
         // An account outlives its connection, and can still be made to forget its tokens by id.
-        Err(error) if error.code == Code::ConnectionNotFound && who.connections.is_none() => {
+        Err(error) if is_without_connection(&error) && who.connections.is_none() => {
             body.id.as_deref().and_then(AccountId::parse).ok_or(error)?
         }
         Err(error) => return Err(error),

@@ -10,10 +10,10 @@ use crate::catalog::model::Effect;
 use crate::catalog::{self, Tool};
 use crate::code::Code;
 use crate::digest;
-use crate::error::{Error, Origin, Result};
+use crate::error::{Error, Result};
 use crate::http::{Call, Who, json_response};
 use crate::ports::{Body, Response, text};
-use crate::tool::execute;
+use crate::tool::execute::{self, Effects};
 use crate::tool::response::Outcome;
 use futures_channel::oneshot;
 use futures_util::FutureExt as _;
@@ -74,7 +74,7 @@ async fn run(call: &Call<'_>, who: &Who, id: &str) -> Result<Response> {
     match key {
         // Reading twice changes nothing; there is no answer to keep.
         Some(key) if tool.effect != Effect::Read => once(run, format!("{}\n{key}", who.grant.sub)).await,
-        _ => run.answer().await.map(|outcome| fine(outcome.into_body(id))),
+        _ => run.answer(&Effects::default()).await.map(|outcome| fine(outcome.into_body(id))),
     }
     .map_err(|error| error.of(connector))
 }
@@ -111,9 +111,9 @@ struct Run {
 }
 
 impl Run {
-    async fn answer(&mut self) -> Result<Outcome> {
+    async fn answer(&mut self, effects: &Effects) -> Result<Outcome> {
         let input = std::mem::take(&mut self.input);
-        execute::execute(&self.app, self.tool, &self.used, input).await
+        execute::execute(&self.app, self.tool, &self.used, input, effects).await
     }
 
     /// The first result is kept and answered again.
@@ -126,7 +126,8 @@ impl Run {
             Reply::Settled { answer } => return Ok(replayed(&answer)),
             _ => return Err(access::unexpected()),
         }
-        let (answer, kept) = match self.answer().await {
+        let effects = Effects::default();
+        let (answer, kept) = match self.answer(&effects).await {
             // A long answer is not even sent to where it would be kept.
             Ok(outcome) if outcome.size() > LONGEST => (Ok(outcome.into_body(&self.id)), Some(self.too_long())),
             Ok(outcome) => {
@@ -137,7 +138,7 @@ impl Run {
             Err(error) => {
                 let error = error.with(|details| details.execution_id = Some(self.id.clone()));
                 let kept = json!({ "status": error.code.status(), "body": error.to_json() });
-                let kept = may_have_happened(self.tool, &error).then_some(kept);
+                let kept = (effects.may_have_happened() && is_unclear(&error)).then_some(kept);
                 (Err(error), kept)
             }
         };
@@ -169,9 +170,7 @@ fn replayed(answer: &Value) -> Response {
     if status < 400 { response } else { response.with_header("x-valetkey-error", "true") }
 }
 
-/// Whether a failed call may have changed something all the same: then the same key must not send it again.
-fn may_have_happened(tool: &Tool, error: &Error) -> bool {
-    let unclear =
-        matches!(error.code, Code::ProviderError | Code::ProviderTimeout | Code::ProviderUnavailable | Code::Internal);
-    tool.effect != Effect::Read && unclear && error.details.origin != Origin::Platform
+/// Whether an error leaves open how a request that was sent ended: then the same key must not send it again.
+fn is_unclear(error: &Error) -> bool {
+    matches!(error.code, Code::ProviderError | Code::ProviderTimeout | Code::ProviderUnavailable | Code::Internal)
 }
