@@ -8,7 +8,7 @@ use crate::catalog::{Connector, Tool};
 use crate::code::Code;
 use crate::connection;
 use crate::error::{Error, Result, short};
-use crate::limit::gate::{self, Behind};
+use crate::limit::gate::{self, Behind, Looks};
 use crate::ports::Millis;
 use futures_util::FutureExt;
 use serde_json::{Map, Value};
@@ -216,13 +216,24 @@ pub async fn doubt(app: &App, used: &Used, leased: &Leased) -> Option<Rc<Leased>
     }
 }
 
-/// Grants a call, or fails with the exact time to wait.
-pub async fn enter(app: &App, call: &gate::Call<'_>) -> Result<()> {
-    let granted = app.isolate.leases.enter(call, &*app.limiters, app.now()).await;
+/// Grants a call, or fails with the exact time to wait. What comes back goes to [`went_through`] if the provider lets the
+/// call through.
+pub async fn enter(app: &App, call: &gate::Call<'_>) -> Result<Looks> {
+    let granted = app.isolate.leases.enter(call, &*app.limiters, &*app.clock).await;
     for work in app.isolate.leases.behind() {
         app.background.spawn(behind(app.clone(), work).boxed_local());
     }
     granted
+}
+
+/// The provider let a call through: a wait that it looked at is over. Said behind the answer.
+pub fn went_through(app: &App, looks: Looks) {
+    if !looks.is_empty() {
+        let app = app.clone();
+        let lift = async move { app.isolate.leases.lift(looks, &*app.limiters).await };
+        let background = app.background.clone();
+        background.spawn(lift.boxed_local());
+    }
 }
 
 /// What the limits have to do behind an answer, and what comes of it.

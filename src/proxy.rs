@@ -7,7 +7,7 @@ use crate::access::{self, Used};
 use crate::app::{App, Leased};
 use crate::code::Code;
 use crate::error::{Error, Origin, Result};
-use crate::limit::gate;
+use crate::limit::gate::{self, Looks};
 use crate::ports::{Body, Request, Response, Unanswered};
 use crate::target::{Target, is_absolute};
 use crate::tool::{execute, request, response};
@@ -35,7 +35,7 @@ pub async fn forward(app: &App, used: &Used, rest: &str, received: &Request, bod
     let can_replay = matches!(body, Body::Empty) && matches!(method, "GET" | "HEAD" | "OPTIONS");
     let proxied = Proxied { app, used, destination: destination(rest), received };
     let leased = access::lease(app, used, None).await?;
-    proxied.enter(&leased).await?;
+    let looks = proxied.enter(&leased).await?;
     let (mut answer, mut url) = match proxied.send(&leased, body).await? {
         // A connection that broke has done nothing that may not be done again. Once more, and no oftener.
         (Err(Unanswered::Unreachable), _) if can_replay && proxied.enter(&leased).await.is_ok() => {
@@ -57,6 +57,8 @@ pub async fn forward(app: &App, used: &Used, rest: &str, received: &Request, bod
     }
     if answer.status == 429 {
         proxied.learn(&answer, &leased).await;
+    } else {
+        access::went_through(app, looks);
     }
     answer.headers = headers::of_answer(&answer.headers);
     if crate::ports::get(&received.headers, LINKS) != Some("keep") {
@@ -86,7 +88,7 @@ impl Proxied<'_> {
     }
 
     /// A permit, for each request that goes out.
-    async fn enter(&self, leased: &Leased) -> Result<()> {
+    async fn enter(&self, leased: &Leased) -> Result<Looks> {
         access::enter(self.app, &self.call(leased)).await
     }
 

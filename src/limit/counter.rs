@@ -1,7 +1,7 @@
 //! The counters of one scope, as their Durable Object keeps them.
 
 use super::window::Window;
-use super::{Answer, LEASED_SHARE, Question, Want};
+use super::{Answer, LEASED_SHARE, Look, Question, Want};
 use crate::ports::{Clock, Millis, Storage};
 use serde::{Deserialize, Serialize};
 use std::rc::Rc;
@@ -16,7 +16,7 @@ struct Counter {
     empty_at: Millis,
 }
 
-/// What a provider said. It holds until then, or until somebody has looked.
+/// What a provider said. It holds until then, or until somebody has looked and found that it does not.
 #[derive(Serialize, Deserialize)]
 struct Block {
     limit: String,
@@ -28,8 +28,8 @@ struct Block {
     look_at: Millis,
 }
 
-/// How long all others wait for the one call that looks: longer than nearly any call takes. If it is refused the provider
-/// says so again; if it is not, nobody says anything, and the wait is over.
+/// How long all others wait for the one call that looks: longer than nearly any call takes. What it found is said then; if
+/// it was never sent, another one looks after this time.
 pub const LOOKING: Millis = 30_000;
 
 /// The counters over their storage.
@@ -49,6 +49,7 @@ impl Counters {
         match question {
             Question::Take { wants, since } => self.take(&wants, since),
             Question::Block { limit, counter, until, believed } => self.block(limit, &counter, until, believed),
+            Question::Lift(look) => self.lift(&look),
         }
     }
 
@@ -75,9 +76,11 @@ impl Counters {
             self.store(wants, windows);
             return answer;
         }
+        let mut looks = Vec::new();
         for (counter, block) in blocks {
-            let until = now + LOOKING;
-            self.put(&block_key(counter), &Block { until, look_at: until, ..block }, until);
+            looks.push(Look { counter: counter.to_owned(), made_at: block.made_at });
+            let until = block.until;
+            self.put(&block_key(counter), &Block { look_at: until.min(now + LOOKING), ..block }, until);
         }
         let mut units = Vec::new();
         for (want, window) in wants.iter().zip(&mut windows) {
@@ -88,7 +91,7 @@ impl Counters {
             units.push(leased);
         }
         self.store(wants, windows);
-        Answer::Taken { units, at: now }
+        Answer::Taken { units, at: now, looks }
     }
 
     /// The window of a limit, with what is given back.
@@ -120,6 +123,14 @@ impl Counters {
         let now = self.clock.now();
         let look_at = until.min(now.saturating_add(believed));
         self.put(&block_key(counter), &Block { limit, until, made_at: now, look_at }, until);
+        Answer::Blocked
+    }
+
+    fn lift(&self, look: &Look) -> Answer {
+        let key = block_key(&look.counter);
+        if self.get::<Block>(&key).is_some_and(|block| block.made_at == look.made_at) {
+            self.storage.delete(&key);
+        }
         Answer::Blocked
     }
 

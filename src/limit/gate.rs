@@ -6,14 +6,14 @@
 //! next question, or by itself when there is none.
 
 use super::pool::{Pool, Units};
-use super::{Answer, Limiters, Question, Want};
+use super::{Answer, Limiters, Look, Question, Want};
 use crate::catalog::model::{Limit, LimitScope};
 use crate::catalog::{Connector, Tool};
 use crate::code::Code;
 use crate::connection::Connection;
 use crate::error::{Error, Origin, Result};
 use crate::json;
-use crate::ports::Millis;
+use crate::ports::{Clock, Millis};
 use serde_json::{Map, Value};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -64,6 +64,17 @@ pub struct Ask {
     scope: String,
     wants: Vec<Want>,
     since: Millis,
+}
+
+/// The waits that a call looks at, by scope.
+#[derive(Default)]
+pub struct Looks(Vec<(String, Look)>);
+
+impl Looks {
+    /// Whether there are none, as nearly always.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 /// What a call was granted of one scope, to be put back if another scope refuses.
@@ -179,9 +190,10 @@ fn period(limit: &Limit) -> Millis {
 
 impl Leases {
     /// Grants a call, or fails with the exact time to wait. Afterwards there may be something to do [`behind`](Self::behind)
-    /// the answer.
-    pub async fn enter(&self, call: &Call<'_>, limiters: &dyn Limiters, now: Millis) -> Result<()> {
+    /// the answer. What comes back is to be [lifted](Self::lift) if the provider lets the call through.
+    pub async fn enter(&self, call: &Call<'_>, limiters: &dyn Limiters, clock: &dyn Clock) -> Result<Looks> {
         let mut wants = call.wants()?;
+        let now = clock.now();
         if self.is_told_to_wait(call.account, now) {
             wants.entry(call.account.to_owned()).or_default();
         }
@@ -192,20 +204,31 @@ impl Leases {
                 return Err(call.error(&refusal, now));
             }
         }
-        let (mut granted, mut asks) = (Vec::new(), Vec::new());
+        let (mut granted, mut asks, mut looks) = (Vec::new(), Vec::new(), Looks::default());
         for (scope, wants) in wants {
             let ask = Ask { scope, wants, since: call.connection.updated_at };
             asks.push(ask.clone());
-            match self.enter_scope(ask, limiters, now).await {
+            // A counter may take seconds, and what is leased of the next one may be over by then.
+            match self.enter_scope(ask, &mut looks, limiters, clock).await {
                 Ok(units) => granted.extend(units),
                 Err(failure) => {
                     // What another scope granted is left to the next call, or given back.
+                    let now = clock.now();
                     self.put_back(granted, asks, now);
                     return Err(failure.map_or_else(|error| error, |refusal| call.error(&refusal, now)));
                 }
             }
         }
-        Ok(())
+        Ok(looks)
+    }
+
+    /// The provider let a call through that looked whether it still is to be waited: it is not.
+    pub async fn lift(&self, looks: Looks, limiters: &dyn Limiters) {
+        for (scope, look) in looks.0 {
+            self.refusals.borrow_mut().remove(&(scope.clone(), look.counter.clone()));
+            // If this fails, another call looks.
+            let _ = limiters.ask(&scope, Question::Lift(look)).await;
+        }
     }
 
     /// What has come up that nobody needs to wait for.
@@ -216,9 +239,11 @@ impl Leases {
     async fn enter_scope(
         &self,
         ask: Ask,
+        looks: &mut Looks,
         limiters: &dyn Limiters,
-        now: Millis,
+        clock: &dyn Clock,
     ) -> std::result::Result<Vec<Granted>, Result<Refusal>> {
+        let now = clock.now();
         if let Some(granted) = self.take_leased(&ask, now) {
             self.ask_ahead(ask, now);
             return Ok(granted);
@@ -228,12 +253,16 @@ impl Leases {
         }
         let ask = self.with_leases(ask, now);
         match put(&ask, limiters).await.map_err(Err)? {
-            Answer::Taken { units, at } => {
-                self.refusals.borrow_mut().remove(&(ask.scope.clone(), String::new()));
+            Answer::Taken { units, at, looks: looked } => {
+                if looked.is_empty() {
+                    self.refusals.borrow_mut().remove(&(ask.scope.clone(), String::new()));
+                }
+                looks.0.extend(looked.into_iter().map(|look| (ask.scope.clone(), look)));
                 Ok(self.keep(&ask, &units, at, now))
             }
             Answer::Refused { limit, counter, until, learnt } => {
                 self.answered(&ask);
+                let now = clock.now();
                 // What was leased meanwhile is as good.
                 if let Some(granted) = self.take_leased(&ask, now).filter(|_| !learnt) {
                     return Ok(granted);
@@ -248,7 +277,7 @@ impl Leases {
     /// itself, and what was not given back comes back when its period is over.
     pub async fn settle(&self, ask: Ask, limiters: &dyn Limiters, now: Millis) {
         match put(&ask, limiters).await {
-            Ok(Answer::Taken { units, at }) => {
+            Ok(Answer::Taken { units, at, .. }) => {
                 self.keep(&ask, &units, at, now);
             }
             Ok(Answer::Refused { limit, counter, until, learnt }) => {

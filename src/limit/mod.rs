@@ -79,6 +79,17 @@ pub enum Question {
     /// The provider said: nothing before this time. It holds for calls that count against one counter, or for all
     /// (`counter` is empty), and is believed for `believed` before a call may look whether it is still so.
     Block { limit: String, counter: String, until: Millis, believed: Millis },
+    /// The call that looked was not refused: the wait is over, unless the provider has said something since.
+    Lift(Look),
+}
+
+/// A wait that one call may look at, whether it still is so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Look {
+    /// Of which counter; empty for the whole scope.
+    pub counter: String,
+    /// When the provider said so.
+    pub made_at: Millis,
 }
 
 impl Question {
@@ -92,8 +103,8 @@ impl Question {
 #[expect(missing_docs, reason = "the fields are named by what they are")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
-    /// Units leased, in the order asked for, and when.
-    Taken { units: Vec<u32>, at: Millis },
+    /// Units leased, in the order asked for, and when; and which waits this call looks at.
+    Taken { units: Vec<u32>, at: Millis, looks: Vec<Look> },
     /// Not before this time, because of this limit; `counter` is empty when it holds for the whole scope.
     Refused { limit: String, counter: String, until: Millis, learnt: bool },
     /// Noted.

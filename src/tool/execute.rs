@@ -94,11 +94,22 @@ pub async fn execute(app: &App, tool: &'static Tool, used: &Used, input: Value, 
         requests: 1 + u32::try_from(steps).unwrap_or(u32::MAX),
         ..used.gate(Some(tool), Some(&input))
     };
-    access::enter(app, &call).await?;
+    let looks = access::enter(app, &call).await?;
     let outcome = Running { app, execution: Execution { tool, used, input: &input }, leased, effects }.run().await;
+    if went_through(&outcome) {
+        access::went_through(app, looks);
+    }
     match outcome {
         Err(error) => Err(after_failure(app, used, &call, error).await),
         fine => fine,
+    }
+}
+
+/// Whether the provider answered, and not that it is too much.
+fn went_through(outcome: &Result<Outcome>) -> bool {
+    match outcome {
+        Ok(_) => true,
+        Err(error) => error.details.origin == Origin::Provider && error.code != Code::RateLimitExceeded,
     }
 }
 
@@ -305,7 +316,7 @@ impl Running<'_> {
     async fn one_more(&self) -> Result<()> {
         let Execution { tool, used, input } = self.execution;
         let variables = Some(&self.leased.snapshot.variables);
-        access::enter(self.app, &gate::Call { variables, ..used.gate(Some(tool), Some(input)) }).await
+        access::enter(self.app, &gate::Call { variables, ..used.gate(Some(tool), Some(input)) }).await.map(|_| ())
     }
 
     /// The secrets that a request of this call is built from.

@@ -2,6 +2,8 @@
 
 use crate::idempotency::{Asked, fresh_bearer, send};
 use crate::support::{Deployment, NOW, connected, deployment};
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -74,7 +76,7 @@ async fn whoami(world: &Deployment) -> Asked {
 }
 
 /// KV goes on telling of an account as it was before something is done.
-async fn behind_kvs_back(world: &Deployment, id: &AccountId, work: impl Future<Output = ()>) {
+async fn behind_kvs_back(world: &Deployment, id: &AccountId, work: LocalBoxFuture<'_, ()>) {
     let key = snapshot::key(id.as_str());
     let before = world.snapshots.0.borrow()[&key].clone();
     work.await;
@@ -89,13 +91,13 @@ fn a_disconnected_account_is_refused_where_it_was_disconnected_whatever_kv_says(
         let (world, id, seen) = world("old-token").await;
         assert_eq!(whoami(&world).await.status, 200);
         let calls = seen.borrow().len();
-        behind_kvs_back(&world, &id, async {
+        let disconnect = async {
             let (bearer, body) = (fresh_bearer(&world).await, json!({ "id": id }).to_string());
             let gone =
                 send(&world, "POST", "/api/v1/connected_accounts:delete", &[("authorization", &bearer)], &body).await;
             assert_eq!(gone.status, 200, "{}", gone.body);
-        })
-        .await;
+        };
+        behind_kvs_back(&world, &id, disconnect.boxed_local()).await;
         let revoked = seen.borrow().len();
         for _ in 0..2 {
             assert_eq!(whoami(&world).await.code(), (401, "REAUTHORIZATION_REQUIRED", false));
@@ -114,10 +116,8 @@ fn a_renewed_token_is_used_where_it_was_renewed_whatever_kv_says() {
             let headers = [("authorization", bearer.as_str()), ("connection_name", "github"), ("identifier", "user")];
             send(&world, "POST", "/proxy/user", &headers, "{}").await.status
         };
-        behind_kvs_back(&world, &id, async {
-            assert_eq!(post().await, 401, "it is dead, and the call is not repeated")
-        })
-        .await;
+        let refused = async { assert_eq!(post().await, 401, "it is dead, and the call is not repeated") };
+        behind_kvs_back(&world, &id, refused.boxed_local()).await;
         assert_eq!(post().await, 200);
         assert!(seen.borrow().last().unwrap().ends_with("new-token"));
     });
@@ -127,11 +127,9 @@ fn a_renewed_token_is_used_where_it_was_renewed_whatever_kv_says() {
 fn what_a_user_has_consented_to_meanwhile_is_used_before_they_are_asked_again() {
     pollster::block_on(async {
         let (world, id, seen) = world("new-token").await;
-        behind_kvs_back(&world, &id, async {
-            // The account has a token that may do more; this isolate has not heard of it.
-            world.objects.ask(&id, Command::Renew).await.unwrap();
-        })
-        .await;
+        // The account has a token that may do more; another isolate has not heard of it.
+        let renew = async { world.objects.ask(&id, Command::Renew).await.map_or((), |_| ()) };
+        behind_kvs_back(&world, &id, renew.boxed_local()).await;
         let answer = execute(&elsewhere(&world), "github_repo_get", json!({ "owner": "jo", "repo": "r" })).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
         assert_eq!(*seen.borrow(), ["Bearer old-token", "Bearer new-token"]);

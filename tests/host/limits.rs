@@ -43,13 +43,13 @@ async fn enter(world: &Deployment, isolate: &Isolate, connection: &Connection) -
 
 async fn enter_as(world: &Deployment, isolate: &Isolate, call: &Call<'_>) -> Result<()> {
     let now = world.app.now();
-    let granted = isolate.leases.enter(call, &*world.counters, now).await;
+    let granted = isolate.leases.enter(call, &*world.counters, &*world.clock).await;
     for work in isolate.leases.behind() {
         if let Behind::Refill(ask) = work {
             isolate.leases.settle(ask, &*world.counters, now).await;
         }
     }
-    granted
+    granted.map(|_| ())
 }
 
 fn pass(world: &Deployment, time: Millis) {
@@ -197,9 +197,9 @@ impl Simulation {
     }
 
     async fn call(self: Rc<Self>, isolate: Rc<Isolate>, connection: Rc<Connection>) {
-        let granted = isolate.leases.enter(&call(&connection), &*self, self.clock.0.get()).await;
+        let granted = isolate.leases.enter(&call(&connection), &*self, &*self.clock).await;
         match granted {
-            Ok(()) => self.passed.borrow_mut().push(self.clock.0.get()),
+            Ok(_) => self.passed.borrow_mut().push(self.clock.0.get()),
             Err(_) => self.refused.set(self.refused.get() + 1),
         }
         self.behind(&isolate);
@@ -353,14 +353,21 @@ fn a_provider_is_not_believed_for_a_day_about_a_limit_of_seconds() {
         assert!(enter_as(&world, &isolates[1], &other).await.is_ok());
         let error = enter_as(&world, &isolates[0], &other).await.unwrap_err();
         assert_eq!(error.details.retry_after, Some(LOOKING / 1000));
+        // If it was never sent, another one looks a while later; the others go on waiting.
+        pass(&world, LOOKING);
+        assert!(enter_as(&world, &isolates[0], &other).await.is_ok());
+        assert!(enter_as(&world, &isolates[1], &other).await.is_err());
         // It is told the same again.
         isolates[1].leases.learn(&other, limit, 86_400_000, &*world.counters, world.app.now()).await;
         pass(&world, LOOKING);
         assert!(enter_as(&world, &isolates[0], &other).await.is_err());
         pass(&world, WAIT_BELIEVED);
-        assert!(enter_as(&world, &isolates[0], &other).await.is_ok());
+        let looks = isolates[0].leases.enter(&other, &*world.counters, &*world.clock).await.unwrap();
+        assert!(!looks.is_empty());
+        assert!(enter_as(&world, &isolates[1], &other).await.is_err());
         // This time nothing is said against it.
-        pass(&world, LOOKING);
+        isolates[0].leases.lift(looks, &*world.counters).await;
+        pass(&world, 5_000);
         for isolate in &isolates {
             assert!(enter_as(&world, isolate, &other).await.is_ok());
         }

@@ -132,7 +132,7 @@ test("what was stored before a crash is there after it", async () => {
 
 test("what is owed when a Worker dies is done by itself, though nobody asks the account again", async () => {
   const account = await connect("lenient", "revoked-by-alarm");
-  const route = "POST /revoke";
+  const route = "DELETE /revoke";
   lenient.script(route, hang);
   const disconnecting = api.disconnect({ id: account.id }).catch(() => {});
   await until(() => lenient.seen(route).length === 1);
