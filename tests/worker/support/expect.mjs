@@ -47,3 +47,11 @@ export function pageSays(page, status, words) {
   if (words) assert.match(page.words, words);
   return page.words;
 }
+
+/** What an alarm does comes a moment after the answer. */
+export async function comes(condition, what, patience = 5_000) {
+  for (const end = Date.now() + patience; !condition(); ) {
+    assert.ok(Date.now() < end, `does not come: ${what}`);
+    await new Promise((done) => setTimeout(done, 20));
+  }
+}
