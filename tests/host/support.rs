@@ -283,7 +283,8 @@ impl Later {
     }
 }
 
-/// A whole deployment.
+/// A whole deployment. Clones share everything.
+#[derive(Clone)]
 pub struct Deployment {
     pub app: App,
     pub clock: Rc<SetClock>,
