@@ -50,19 +50,10 @@ async fn world(takes: &'static str) -> (Deployment, AccountId, Rc<RefCell<Vec<St
 
 /// The same deployment in another isolate.
 fn elsewhere(world: &Deployment) -> Deployment {
-    let (isolate, objects) = (Rc::default(), world.objects.clone());
-    let accounts =
-        Rc::new(Noted { accounts: objects.clone(), isolate: Rc::clone(&isolate), clock: world.clock.clone() });
-    Deployment {
-        app: App { accounts, isolate, ..world.app.clone() },
-        clock: world.clock.clone(),
-        http: world.http.clone(),
-        config: world.config.clone(),
-        snapshots: world.snapshots.clone(),
-        objects,
-        counters: world.counters.clone(),
-        later: world.later.clone(),
-    }
+    let isolate = Rc::default();
+    let (accounts, clock) = (world.objects.clone(), world.clock.clone());
+    let accounts = Rc::new(Noted { accounts, isolate: Rc::clone(&isolate), clock });
+    Deployment { app: App { accounts, isolate, ..world.app.clone() }, ..world.clone() }
 }
 
 async fn execute(world: &Deployment, tool: &str, params: Value) -> Asked {

@@ -29,16 +29,8 @@ fn with_keys(world: &Deployment, text: &str) -> Deployment {
     }
     let objects =
         Rc::new(Objects { world: inner, known: RefCell::new(known), asked: Cell::new(0), deaf: Cell::new(false) });
-    Deployment {
-        app: App { keys, accounts: objects.clone(), isolate: Rc::default(), ..world.app.clone() },
-        clock: world.clock.clone(),
-        http: world.http.clone(),
-        config: world.config.clone(),
-        snapshots: world.snapshots.clone(),
-        objects,
-        counters: world.counters.clone(),
-        later: world.later.clone(),
-    }
+    let app = App { keys, accounts: objects.clone(), isolate: Rc::default(), ..world.app.clone() };
+    Deployment { app, objects, ..world.clone() }
 }
 
 async fn world(accounts: u32) -> (Deployment, Vec<AccountId>) {
