@@ -18,6 +18,7 @@ use crate::error::{Error, Result, short};
 use crate::ports::{Body, Request, Response, get};
 use crate::secret::Secret;
 use crate::ticket;
+use crate::tool::reading;
 use ::http::HeaderMap;
 use query::Query;
 use route::{Place, Route};
@@ -35,6 +36,8 @@ pub fn respond_with_error(error: &Error, base_url: &str) -> Response {
 pub const LARGEST_BODY: usize = 1024 * 1024;
 /// The most bytes of a tool's input: what a file of 8 MB is in base64, and room around it.
 pub const LARGEST_INPUT: usize = 12 * 1024 * 1024;
+/// The most values of a JSON body.
+pub const MOST_BODY_VALUES: u32 = 100_000;
 /// The most bytes of what anybody may send who knows no secret: forms of the pages, requests for a token.
 pub const LARGEST_FORM: usize = 128 * 1024;
 
@@ -226,6 +229,13 @@ impl Call<'_> {
             Body::Bytes(bytes) if !bytes.is_empty() => bytes.as_slice(),
             _ => return Err(Error::invalid("the request has no body; send JSON")),
         };
+        // The shortest value takes two bytes; each takes a hundred and more once it is taken apart.
+        if bytes.len() > 2 * MOST_BODY_VALUES as usize
+            && reading::count(bytes, MOST_BODY_VALUES).is_some_and(|values| values > MOST_BODY_VALUES)
+        {
+            let message = format!("the body has more than {MOST_BODY_VALUES} values; send fewer at a time");
+            return Err(Error::invalid(message));
+        }
         serde_json::from_slice(bytes)
             .map_err(|error| Error::invalid(format!("the body is not what this route takes: {error}")))
     }

@@ -4,12 +4,17 @@
 //! What cannot be read stays as it was given, and the check that follows says what is wrong with it.
 
 use super::input::{is_a, kinds, problems_of};
+use super::reading;
 use crate::catalog::model::{Encode, Param};
 use crate::timestamp;
 use serde_json::{Map, Number, Value, json};
+use std::cell::Cell;
 
 /// JSON in a text, in a text, in a text: more often nobody encodes it.
 const LEVELS: usize = 3;
+
+/// The most values that are read out of the texts of one input: JSON in a text, and lists with commas.
+pub const MOST_READ: u32 = 100_000;
 
 /// The largest whole number a float holds exactly, 2^53.
 const EXACT: f64 = 9_007_199_254_740_992.0;
@@ -26,8 +31,32 @@ pub enum Nulls {
     Meant,
 }
 
+/// How many values may still be read out of the texts of an input.
+pub struct Budget(Cell<u32>);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(Cell::new(MOST_READ))
+    }
+}
+
+impl Budget {
+    fn take(&self, values: Option<u32>) -> bool {
+        let left = values.and_then(|values| self.0.get().checked_sub(values));
+        left.map(|left| self.0.set(left)).is_some()
+    }
+
+    fn json(&self, text: &str) -> Option<Value> {
+        self.take(reading::count(text.as_bytes(), self.0.get())).then(|| serde_json::from_str(text).ok())?
+    }
+
+    fn parts<'t>(&self, text: &'t str, separator: char) -> Option<std::str::Split<'t, char>> {
+        self.take(u32::try_from(text.matches(separator).count()).ok()).then(|| text.split(separator))
+    }
+}
+
 /// What depends on how a parameter is written for the provider, before its schema is looked at.
-pub fn parameter(param: &Param, schema: &Value, value: &mut Value) {
+pub fn parameter(param: &Param, schema: &Value, value: &mut Value, budget: &Budget) {
     let wants_text = kinds(schema).contains(&"string");
     match (param.encode, &*value) {
         // The vendor wants JSON in a text, so a text is asked for; what stands in it may come as it is.
@@ -36,12 +65,16 @@ pub fn parameter(param: &Param, schema: &Value, value: &mut Value) {
         }
         // The list goes out joined like that.
         (Encode::Csv, Value::String(text)) if !wants_text && text.contains(',') && !text.starts_with('[') => {
-            *value = text.split(',').map(str::to_owned).collect();
+            if let Some(parts) = budget.parts(text, ',') {
+                *value = parts.map(str::to_owned).collect();
+            }
         }
         (Encode::SpaceSeparated, Value::String(text))
             if !wants_text && text.contains(' ') && !text.starts_with('[') =>
         {
-            *value = text.split_whitespace().map(str::to_owned).collect();
+            if let Some(parts) = budget.parts(text, ' ') {
+                *value = parts.map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect();
+            }
         }
         (Encode::EpochSeconds | Encode::EpochMilliseconds, Value::Number(_) | Value::String(_)) => {
             if let Some(time) = epoch(param.encode, value) {
@@ -70,18 +103,18 @@ fn epoch(encode: Encode, value: &Value) -> Option<String> {
 
 /// Makes a value what its schema wants. Nulls are kept where they are values, taken away where they mean "left out", and
 /// left standing where they are wrong.
-pub fn coerce(value: &mut Value, schema: &Value, nulls: Nulls) {
+pub fn coerce(value: &mut Value, schema: &Value, nulls: Nulls, budget: &Budget) {
     let kinds = kinds(schema);
     let fits = kinds.iter().any(|kind| is_a(value, kind));
     let mut wanted = kinds.iter().filter(|kind| **kind != "null");
     if let (false, Some(kind), None) = (fits, wanted.next(), wanted.next())
-        && let Some(better) = read(value, kind, schema)
+        && let Some(better) = read(value, kind, schema, budget)
     {
         *value = better;
     }
     match value {
-        Value::Object(fields) => object(fields, schema, nulls),
-        Value::Array(items) => items.iter_mut().for_each(|item| coerce(item, &schema["items"], nulls)),
+        Value::Object(fields) => object(fields, schema, nulls, budget),
+        Value::Array(items) => items.iter_mut().for_each(|item| coerce(item, &schema["items"], nulls, budget)),
         // 3.0 is an integer in JSON Schema; vendors want 3.
         Value::Number(number) if kinds.contains(&"integer") => {
             if let Some(whole) = number.as_f64().filter(|float| number.is_f64() && float.abs() < EXACT) {
@@ -94,7 +127,7 @@ pub fn coerce(value: &mut Value, schema: &Value, nulls: Nulls) {
     }
 }
 
-fn object(fields: &mut Map<String, Value>, schema: &Value, nulls: Nulls) {
+fn object(fields: &mut Map<String, Value>, schema: &Value, nulls: Nulls, budget: &Budget) {
     let Some(known) = schema["properties"].as_object() else { return };
     let required = schema["required"].as_array();
     if nulls == Nulls::LeftOut {
@@ -103,13 +136,13 @@ fn object(fields: &mut Map<String, Value>, schema: &Value, nulls: Nulls) {
     }
     for (name, value) in fields {
         if let Some(schema) = known.get(name) {
-            coerce(value, schema, nulls);
+            coerce(value, schema, nulls, budget);
         }
     }
 }
 
 /// A value of another type, read as the kind that is wanted.
-fn read(value: &Value, kind: &str, schema: &Value) -> Option<Value> {
+fn read(value: &Value, kind: &str, schema: &Value, budget: &Budget) -> Option<Value> {
     match (kind, value) {
         ("integer" | "number", Value::String(text)) => number(text, kind),
         ("boolean", Value::String(text)) => match text.to_ascii_lowercase().as_str() {
@@ -120,20 +153,20 @@ fn read(value: &Value, kind: &str, schema: &Value) -> Option<Value> {
         ("string", Value::Number(number)) => as_text(number).map(Value::String),
         ("string", Value::Bool(flag)) => Some(Value::String(flag.to_string())),
         ("object" | "array", Value::String(text)) => {
-            let inner = unwrapped(text).filter(|inner| is_a(inner, kind));
-            inner.or_else(|| if kind == "array" { listed(value, schema) } else { None })
+            let inner = unwrapped(text, budget).filter(|inner| is_a(inner, kind));
+            inner.or_else(|| if kind == "array" { listed(value, schema, budget) } else { None })
         }
-        ("array", _) => listed(value, schema),
+        ("array", _) => listed(value, schema, budget),
         _ => None,
     }
 }
 
 /// The JSON in a text, also when it was written twice.
-pub fn unwrapped(text: &str) -> Option<Value> {
-    let mut value: Value = serde_json::from_str(text).ok()?;
+pub fn unwrapped(text: &str, budget: &Budget) -> Option<Value> {
+    let mut value = budget.json(text)?;
     for _ in 1..LEVELS {
         let Value::String(inner) = &value else { break };
-        value = serde_json::from_str(inner).ok()?;
+        value = budget.json(inner)?;
     }
     (value.is_object() || value.is_array()).then_some(value)
 }
@@ -168,17 +201,17 @@ pub fn has_lost_digits(number: &Number) -> bool {
 }
 
 /// One thing where a list of such things is wanted; or several with commas, if they can be nothing else.
-fn listed(value: &Value, schema: &Value) -> Option<Value> {
+fn listed(value: &Value, schema: &Value, budget: &Budget) -> Option<Value> {
     let items = &schema["items"];
     let one = |value: Value| {
         let mut value = value;
-        coerce(&mut value, items, Nulls::Meant);
+        coerce(&mut value, items, Nulls::Meant, budget);
         problems_of(&value, items).is_empty().then_some(value)
     };
     let alone = |value: &Value| one(value.clone()).map(|item| json!([item]));
     match value {
         Value::String(text) if kinds(items).iter().any(|kind| matches!(*kind, "object" | "array")) => {
-            unwrapped(text).filter(Value::is_object).and_then(|inner| alone(&inner))
+            unwrapped(text, budget).filter(Value::is_object).and_then(|inner| alone(&inner))
         }
         // Empty is none or one, and what begins like this was to be JSON.
         Value::String(text) if text.is_empty() || text.starts_with(['[', '{', '"']) => None,
@@ -188,7 +221,7 @@ fn listed(value: &Value, schema: &Value) -> Option<Value> {
                 // "Smith, Jo" may be one name or two.
                 return None;
             }
-            let parts: Option<Vec<_>> = text.split(',').map(|part| one(json!(part.trim()))).collect();
+            let parts: Option<Vec<_>> = budget.parts(text, ',')?.map(|part| one(json!(part.trim()))).collect();
             parts.map(Value::Array)
         }
         Value::Object(_) | Value::Bool(_) | Value::Number(_) | Value::String(_) => alone(value),
@@ -202,7 +235,7 @@ mod tests {
 
     fn coerced(value: Value, schema: &Value) -> Value {
         let mut value = value;
-        coerce(&mut value, schema, Nulls::Meant);
+        coerce(&mut value, schema, Nulls::Meant, &Budget::default());
         value
     }
 

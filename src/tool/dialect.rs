@@ -4,10 +4,11 @@
 //! <https://docs.claude.com/en/docs/agents-and-tools/tool-use/implement-tool-use>,
 //! <https://ai.google.dev/api/caching#FunctionDeclaration>.
 
+use super::coerce::{self, Budget};
+use super::findings::Findings;
 use super::input::kinds;
-use super::{coerce, together};
+use super::together;
 use crate::catalog::Tool;
-use crate::error::Problem;
 use crate::json;
 use serde_json::{Map, Value, json};
 
@@ -103,11 +104,11 @@ fn paths(schema: &Value, at: &str, found: &mut Vec<String>) {
 }
 
 /// Empties what a strict function names, or says why not.
-pub fn empty(named: &Value, schema: &Value, input: &mut Value, problems: &mut Vec<Problem>) {
+pub(super) fn empty(named: &Value, schema: &Value, input: &mut Value, findings: &mut Findings<'_>) {
     let mut emptiable = Vec::new();
     paths(schema, "", &mut emptiable);
     let named = match named {
-        Value::String(text) => match coerce::unwrapped(text) {
+        Value::String(text) => match coerce::unwrapped(text, &Budget::default()) {
             Some(Value::Array(names)) => names,
             _ if text == NOTHING || text.is_empty() => Vec::new(),
             _ => vec![json!(text)],
@@ -117,15 +118,20 @@ pub fn empty(named: &Value, schema: &Value, input: &mut Value, problems: &mut Ve
         other => vec![other.clone()],
     };
     for (index, name) in named.iter().enumerate() {
-        let path = format!("/{CLEAR_FIELDS}/{index}");
+        if findings.is_full() {
+            return;
+        }
+        let mut wrong = |message: String| {
+            findings.within(format_args!("{CLEAR_FIELDS}/{index}"), |findings| findings.add(message));
+        };
         let Some(name) = name.as_str().filter(|name| emptiable.iter().any(|known| known == name)) else {
             let known = if emptiable.is_empty() { "nothing here can".to_owned() } else { emptiable.join(", ") };
-            problems.push(Problem { path, message: format!("cannot be emptied; what can: {known}") });
+            wrong(format!("cannot be emptied; what can: {known}"));
             continue;
         };
         let place = format!("/{name}");
         if input.pointer(&place).is_some() {
-            problems.push(Problem { path, message: format!("{name} is given a value too; either empty it or set it") });
+            wrong(format!("{name} is given a value too; either empty it or set it"));
         } else {
             json::place(input, &place, Value::Null);
         }
@@ -316,10 +322,10 @@ mod tests {
             json!({ "anyOf": [{ "type": "string", "nullable": true }, { "type": "number" }, { "type": "boolean" }] })
         );
         let mut input = json!({ "id": "1", "owner": null });
-        let mut problems = Vec::new();
-        empty(&json!(["place/room", "id"]), &schema, &mut input, &mut problems);
+        let mut findings = Findings::default();
+        empty(&json!(["place/room", "id"]), &schema, &mut input, &mut findings);
         assert_eq!(input, json!({ "id": "1", "owner": null, "place": { "room": null } }));
-        assert_eq!(problems[0].path, "/clear_fields/1");
+        assert_eq!(findings.into_problems()[0].path, "/clear_fields/1");
         let all = json!({ "type": "object", "required": ["a"], "properties": { "a": { "type": "string" } }, "additionalProperties": false });
         assert_eq!(marked(all)["required"], json!(["a"]));
     }

@@ -69,7 +69,7 @@ fn joined(value: &Value, separator: &str) -> Value {
 
 fn parsed(param: &Param, value: Value) -> Result<Value> {
     match value {
-        Value::String(text) => match super::coerce::unwrapped(&text) {
+        Value::String(text) => match super::coerce::unwrapped(&text, &super::coerce::Budget::default()) {
             Some(inner) => Ok(inner),
             None => serde_json::from_str(&text).map_err(|error| wrong(param, &format!("is not JSON: {error}"))),
         },

@@ -3,16 +3,17 @@
 //! The schemas are ours and use a small part of JSON Schema, which the build enforces (`catalog::schema`); this is that
 //! part. A general validator would bring a regular-expression engine of 270 KB gzip along.
 
-use super::coerce::{self, Nulls};
+use super::coerce::{self, Budget, Nulls};
 use super::dialect::{self, CLEAR_FIELDS};
+use super::findings::Findings;
 use super::together;
 use crate::catalog::Tool;
-use crate::catalog::model::Encode;
+use crate::catalog::model::{Encode, Param};
 use crate::code::Code;
 use crate::error::{Error, Problem, Result};
 use crate::timestamp;
-use regex_lite::Regex;
 use serde_json::{Map, Value};
+use std::fmt::Display;
 
 /// The input with other names of parameters replaced, values read as what is wanted and defaults filled in, or an error that
 /// lists every problem.
@@ -26,8 +27,9 @@ pub fn check(tool: &Tool, input: Value) -> Result<Map<String, Value>> {
         Error::new(Code::InvalidToolInput, format!("the input of {} is not valid: {first}{more}", tool.name))
             .with(|details| details.problems = problems)
     };
+    let budget = Budget::default();
     let input = match &input {
-        Value::String(text) => coerce::unwrapped(text).unwrap_or(input),
+        Value::String(text) => coerce::unwrapped(text, &budget).unwrap_or(input),
         _ => input,
     };
     let mut fields = match input {
@@ -37,11 +39,11 @@ pub fn check(tool: &Tool, input: Value) -> Result<Map<String, Value>> {
     };
     let schema: Value =
         serde_json::from_str(tool.input_schema).map_err(|_| Error::internal("a tool's schema is not JSON"))?;
-    let mut problems = Vec::new();
-    rename(tool, &mut fields, &mut problems);
+    let mut findings = Findings::default();
+    rename(tool, &mut fields, &mut findings);
     for param in tool.params.iter() {
         if let Some(value) = fields.get_mut(param.name) {
-            coerce::parameter(param, &schema["properties"][param.name], value);
+            coerce::parameter(param, &schema["properties"][param.name], value, &budget);
         }
     }
     // Page numbers are numbers to some callers; a cursor is text.
@@ -58,39 +60,37 @@ pub fn check(tool: &Tool, input: Value) -> Result<Map<String, Value>> {
     let emptied = fields.remove(CLEAR_FIELDS);
     let nulls = if emptied.is_some() { Nulls::LeftOut } else { Nulls::Meant };
     let mut input = Value::Object(fields);
-    coerce::coerce(&mut input, &schema, nulls);
+    coerce::coerce(&mut input, &schema, nulls, &budget);
     if let Some(emptied) = emptied {
-        dialect::empty(&emptied, &schema, &mut input, &mut problems);
+        dialect::empty(&emptied, &schema, &mut input, &mut findings);
     }
-    walk(&input, &schema, "", &mut problems);
+    walk(&input, &schema, &mut findings);
     let Value::Object(mut fields) = input else { return Ok(Map::new()) };
-    problems.extend(together::problems(tool, &fields));
+    findings.extend(together::problems(tool, &fields));
+    let problems = findings.into_problems();
     if !problems.is_empty() {
         return Err(refused(problems));
     }
-    let given = fields.clone();
-    for param in tool.params.iter().filter(|param| !param.default.is_empty()) {
-        let counts = param.default_with.is_empty() || given.contains_key(param.default_with);
-        if counts
-            && !given.contains_key(param.name)
-            && together::may_default(tool, param.name, &given)
-            && let Ok(value) = serde_json::from_str(param.default)
-        {
-            fields.insert(param.name.to_owned(), value);
-        }
-    }
+    let is_missing = |param: &&Param| {
+        let counts = param.default_with.is_empty() || fields.contains_key(param.default_with);
+        counts && !fields.contains_key(param.name) && together::may_default(tool, param.name, &fields)
+    };
+    let defaults = tool.params.iter().filter(|param| !param.default.is_empty()).filter(is_missing);
+    let default = |param: &Param| Some((param.name.to_owned(), serde_json::from_str(param.default).ok()?));
+    let defaults: Vec<_> = defaults.filter_map(default).collect();
+    fields.extend(defaults);
     let problems = super::computed::fill(tool, &mut fields);
     if problems.is_empty() { Ok(fields) } else { Err(refused(problems)) }
 }
 
 /// Gives parameters the names the tool knows them by.
-fn rename(tool: &Tool, fields: &mut Map<String, Value>, problems: &mut Vec<Problem>) {
+fn rename(tool: &Tool, fields: &mut Map<String, Value>, findings: &mut Findings<'_>) {
     for param in tool.params.iter() {
         for alias in param.aliases.iter() {
             let Some(value) = fields.remove(*alias) else { continue };
             if fields.get(param.name).is_some_and(|given| *given != value) {
                 let message = format!("is another name of {}, which is given too with another value", param.name);
-                problems.push(Problem { path: format!("/{alias}"), message });
+                findings.within(alias, |findings| findings.add(message));
             } else {
                 fields.insert(param.name.to_owned(), value);
             }
@@ -109,114 +109,127 @@ pub fn kinds(schema: &Value) -> Vec<&str> {
 
 /// What is wrong with a value.
 pub fn problems_of(value: &Value, schema: &Value) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    walk(value, schema, "", &mut problems);
-    problems
+    let mut findings = Findings::default();
+    walk(value, schema, &mut findings);
+    findings.into_problems()
 }
 
-fn walk(value: &Value, schema: &Value, path: &str, problems: &mut Vec<Problem>) {
-    let wrong = |message: String| Problem { path: path.to_owned(), message };
+fn walk<'s>(value: &Value, schema: &'s Value, findings: &mut Findings<'s>) {
     let kinds = kinds(schema);
     if !kinds.is_empty() && !kinds.iter().any(|kind| is_a(value, kind)) {
-        problems.push(wrong(format!("must be {}, not {}", wanted(&kinds), name_of(value))));
+        findings.add(format!("must be {}, not {}", wanted(&kinds), name_of(value)));
         return;
     }
     if let Some(choices) = schema["enum"].as_array()
         && !choices.contains(value)
     {
         let choices: Vec<_> = choices.iter().map(Value::to_string).collect();
-        problems.push(wrong(format!("must be one of {}", choices.join(", "))));
+        findings.add(format!("must be one of {}", choices.join(", ")));
     }
     match value {
         Value::Number(number) => {
             if coerce::has_lost_digits(number) {
-                problems
-                    .push(wrong("is larger than can be kept exactly; where text is wanted, give it in quotes".into()));
+                findings.add("is larger than can be kept exactly; where text is wanted, give it in quotes");
             }
             let number = number.as_f64().unwrap_or_default();
             let bound = |keyword: &str| schema[keyword].as_f64();
             if let Some(least) = bound("minimum").filter(|least| number < *least) {
-                problems.push(wrong(format!("must be at least {least}")));
+                findings.add(format!("must be at least {least}"));
             }
             if let Some(most) = bound("maximum").filter(|most| number > *most) {
-                problems.push(wrong(format!("must be at most {most}")));
+                findings.add(format!("must be at most {most}"));
             }
         }
-        Value::String(text) => check_text(text, schema, path, problems),
+        Value::String(text) => check_text(text, schema, findings),
         Value::Array(items) => {
-            length(items.len(), "Items", "items", schema, path, problems);
-            for (index, item) in items.iter().enumerate().filter(|_| schema["items"].is_object()) {
-                walk(item, &schema["items"], &format!("{path}/{index}"), problems);
+            // Of a list that is too long nobody needs to know what is wrong in it.
+            if length(items.len(), "Items", "items", schema, findings) && schema["items"].is_object() {
+                each(items.iter().enumerate(), findings, |item, findings| walk(item, &schema["items"], findings));
             }
         }
-        Value::Object(fields) => check_object(fields, schema, path, problems),
+        Value::Object(fields) => check_object(fields, schema, findings),
         Value::Null | Value::Bool(_) => {}
     }
 }
 
-fn check_text(text: &str, schema: &Value, path: &str, problems: &mut Vec<Problem>) {
-    let mut wrong = |message: String| problems.push(Problem { path: path.to_owned(), message });
+/// Checks one after the other, until there is no use in it.
+fn each<'v, 's, N: Display>(
+    values: impl Iterator<Item = (N, &'v Value)>,
+    findings: &mut Findings<'s>,
+    check: impl Fn(&Value, &mut Findings<'s>),
+) {
+    for (name, value) in values {
+        if findings.is_full() {
+            return;
+        }
+        findings.within(name, |findings| check(value, findings));
+    }
+}
+
+fn check_text<'s>(text: &str, schema: &'s Value, findings: &mut Findings<'s>) {
     if let Some(pattern) = schema["pattern"].as_str()
-        && Regex::new(pattern).is_ok_and(|regex| !regex.is_match(text))
+        && !findings.fits(pattern, text)
     {
-        wrong(format!("must match {pattern}"));
+        findings.add(format!("must match {pattern}"));
     }
     if let Some(format) = schema["format"].as_str()
         && let Some(example) = wanted_instead(text, format)
     {
-        wrong(format!("must be a {format}, e.g. {example}"));
+        findings.add(format!("must be a {format}, e.g. {example}"));
     }
-    length(text.chars().count(), "Length", "characters", schema, path, problems);
+    length(text.chars().count(), "Length", "characters", schema, findings);
 }
 
-fn check_object(fields: &Map<String, Value>, schema: &Value, path: &str, problems: &mut Vec<Problem>) {
+fn check_object<'s>(fields: &Map<String, Value>, schema: &'s Value, findings: &mut Findings<'s>) {
     let known = schema["properties"].as_object();
     for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         if !fields.contains_key(name) {
-            problems.push(Problem { path: format!("{path}/{name}"), message: "is required".into() });
+            findings.within(name, |findings| findings.add("is required"));
         }
     }
     let required = schema["required"].as_array();
     let is_required = |name: &str| required.is_some_and(|names| names.iter().any(|known| known == name));
+    let is_closed = schema["additionalProperties"] == Value::Bool(false);
     for (name, value) in fields {
-        let path = format!("{path}/{name}");
-        match known.and_then(|known| known.get(name)) {
+        if findings.is_full() {
+            return;
+        }
+        findings.within(name, |findings| match known.and_then(|known| known.get(name)) {
             // To a language model null is nothing; to a vendor it may empty a field. Neither is guessed.
             Some(schema) if value.is_null() && !kinds(schema).contains(&"null") && !is_required(name) => {
-                problems.push(Problem { path, message: "cannot be cleared by null here; leave it out".into() });
+                findings.add("cannot be cleared by null here; leave it out");
             }
-            Some(schema) => walk(value, schema, &path, problems),
-            None if schema["additionalProperties"] == Value::Bool(false) => {
+            Some(schema) => walk(value, schema, findings),
+            None if is_closed => {
                 let names: Vec<_> = known.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
-                problems.push(Problem { path, message: format!("is not known here; there are {}", names.join(", ")) });
+                findings.add(format!("is not known here; there are {}", names.join(", ")));
             }
-            None => lost_digits(value, &path, problems),
-        }
+            None => lost_digits(value, findings),
+        });
     }
 }
 
 /// In an open object no type is known, but a number that was altered when it was read is told all the same.
-fn lost_digits(value: &Value, path: &str, problems: &mut Vec<Problem>) {
+fn lost_digits(value: &Value, findings: &mut Findings<'_>) {
     match value {
-        Value::Object(fields) => {
-            fields.iter().for_each(|(name, value)| lost_digits(value, &format!("{path}/{name}"), problems));
-        }
-        Value::Array(items) => {
-            items.iter().enumerate().for_each(|(at, item)| lost_digits(item, &format!("{path}/{at}"), problems));
-        }
-        Value::Number(_) => walk(value, &Value::Null, path, problems),
+        Value::Object(fields) => each(fields.iter(), findings, lost_digits),
+        Value::Array(items) => each(items.iter().enumerate(), findings, lost_digits),
+        Value::Number(_) => walk(value, &Value::Null, findings),
         _ => {}
     }
 }
 
-fn length(length: usize, suffix: &str, what: &str, schema: &Value, path: &str, problems: &mut Vec<Problem>) {
+/// Whether it is not too long.
+fn length(length: usize, suffix: &str, what: &str, schema: &Value, findings: &mut Findings<'_>) -> bool {
     let bound = |end: &str| schema[format!("{end}{suffix}")].as_u64().and_then(|n| usize::try_from(n).ok());
     if let Some(least) = bound("min").filter(|least| length < *least) {
-        problems.push(Problem { path: path.to_owned(), message: format!("must have at least {least} {what}") });
+        findings.add(format!("must have at least {least} {what}"));
     }
-    if let Some(most) = bound("max").filter(|most| length > *most) {
-        problems.push(Problem { path: path.to_owned(), message: format!("must have at most {most} {what}") });
+    let too_long = bound("max").filter(|most| length > *most);
+    if let Some(most) = too_long {
+        findings.add(format!("must have at most {most} {what}"));
     }
+    too_long.is_none()
 }
 
 /// Whether a value is of a type.
@@ -310,7 +323,6 @@ mod tests {
                 "/to is required",
                 "/n must be at most 5",
                 "/list must have at most 1 items",
-                "/list/1 must be one of \"a\"",
                 "/when must be a date-time, e.g. 2027-01-15T08:00:00Z",
                 "/p must match ^x$",
                 "/p must have at most 2 characters",
@@ -318,7 +330,7 @@ mod tests {
             ]
         );
         let mut loose = json!({ "to": "x", "list": "[\"a\"]" });
-        coerce::coerce(&mut loose, &schema, Nulls::Meant);
+        coerce::coerce(&mut loose, &schema, Nulls::Meant, &Budget::default());
         assert_eq!(loose, json!({ "to": "x", "list": ["a"] }));
         assert!(problems(&json!({ "to": "x", "n": 3.0 }), &schema).is_empty());
         assert_eq!(problems(&json!({ "to": 1 }), &schema), ["/to must be a string, not a number"]);
@@ -330,7 +342,7 @@ mod tests {
             "to": { "type": "string" }, "n": { "type": "integer" }, "due": { "type": ["string", "null"], "format": "date" },
             "cells": { "type": "array", "items": { "type": ["string", "number", "boolean", "null"] } } } });
         let mut value = json!({ "to": null, "n": null, "due": null, "cells": [1, null, {}], "toe": null });
-        coerce::coerce(&mut value, &schema, Nulls::Meant);
+        coerce::coerce(&mut value, &schema, Nulls::Meant, &Budget::default());
         assert_eq!(
             problems(&value, &schema),
             [
@@ -341,7 +353,7 @@ mod tests {
             ]
         );
         let mut strict = json!({ "to": "x", "n": null, "due": null, "cells": [null] });
-        coerce::coerce(&mut strict, &schema, Nulls::LeftOut);
+        coerce::coerce(&mut strict, &schema, Nulls::LeftOut, &Budget::default());
         assert_eq!(strict, json!({ "to": "x", "cells": [null] }));
         let large = json!({ "open": 123_456_789_012_345_678_901_234_567_890_f64 });
         assert_eq!(problems(&large, &json!({ "type": "object" })).len(), 1);

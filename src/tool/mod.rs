@@ -7,6 +7,7 @@ mod computed;
 pub mod dialect;
 pub mod encode;
 pub mod execute;
+mod findings;
 pub mod input;
 pub mod mime;
 pub mod multipart;

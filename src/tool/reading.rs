@@ -35,7 +35,7 @@ impl Reading {
         }
         // The shortest value takes two bytes, `0,`: less than that cannot be too many, and is not counted.
         if bytes.len() > 2 * MOST_VALUES as usize {
-            match count(bytes) {
+            match count(bytes, MOST_VALUES) {
                 Some(values) if values > MOST_VALUES => return Self::TooMany,
                 Some(_) => {}
                 None => return Self::NotJson,
@@ -71,24 +71,24 @@ impl Reading {
     }
 }
 
-/// How many values a JSON text has; counting ends above [`MOST_VALUES`]. None when it is no JSON.
-fn count(bytes: &[u8]) -> Option<u32> {
+/// How many values a JSON text has; counting ends above `most`. None when it is no JSON.
+pub fn count(bytes: &[u8], most: u32) -> Option<u32> {
     let seen = Cell::new(0);
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    match Counted(&seen).deserialize(&mut deserializer).and_then(|()| deserializer.end()) {
+    match Counted(&seen, most).deserialize(&mut deserializer).and_then(|()| deserializer.end()) {
         Ok(()) => Some(seen.get()),
-        Err(_) if seen.get() > MOST_VALUES => Some(seen.get()),
+        Err(_) if seen.get() > most => Some(seen.get()),
         Err(_) => None,
     }
 }
 
 #[derive(Clone, Copy)]
-struct Counted<'a>(&'a Cell<u32>);
+struct Counted<'a>(&'a Cell<u32>, u32);
 
 impl Counted<'_> {
     fn one<E: serde::de::Error>(self) -> Result<(), E> {
         self.0.set(self.0.get() + 1);
-        if self.0.get() > MOST_VALUES { Err(E::custom("too many values")) } else { Ok(()) }
+        if self.0.get() > self.1 { Err(E::custom("too many values")) } else { Ok(()) }
     }
 }
 
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(Reading::of(members.as_bytes()), Reading::TooMany);
         // Few values may be long.
         let long = json!(["x".repeat(3 * most), null, true, 1.5, -1, { "a": "b" }]).to_string();
-        assert_eq!(count(long.as_bytes()), Some(8));
+        assert_eq!(count(long.as_bytes(), MOST_VALUES), Some(8));
         assert!(matches!(Reading::of(long.as_bytes()), Reading::Json(_)));
         assert_eq!(Reading::of(&long.as_bytes()[..long.len() - 1]), Reading::NotJson);
     }

@@ -601,6 +601,20 @@ fn an_answer_repeats_no_more_than_a_little_of_what_was_sent() {
     });
 }
 
+#[test]
+fn a_body_of_very_many_values_is_refused_before_it_is_taken_apart() {
+    pollster::block_on(async {
+        let world = world();
+        let bearer = operator(&world).await;
+        let body = |n| json!({ "tool_name": "linear_graphql_query", "params": { "query": "q", "variables": { "a": vec![0; n] } } });
+        let many = as_caller(&world, &bearer, "POST", "/api/v1/execute_tool", Some(body(100_000))).await;
+        let said = String::from_utf8_lossy(many.body.bytes()).into_owned();
+        assert!(many.status == 400 && said.contains("more than 100000 values"), "{said}");
+        let few = as_caller(&world, &bearer, "POST", "/api/v1/execute_tool", Some(body(90_000))).await;
+        assert!(!String::from_utf8_lossy(few.body.bytes()).contains("values"));
+    });
+}
+
 /// What is asked of a path (who answers, where a proxied call goes, whether a browser may act on what comes back, whether HEAD
 /// uses up a code) is asked of one reading of it.
 #[test]

@@ -404,3 +404,37 @@ fn types_that_leave_no_doubt_are_read() {
         ["/$top is another name of top, which is given too with another value"]
     );
 }
+
+/// Nothing that is as large as it may be takes longer, or says more, than its size is worth.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "how long it takes is what is asked, and no WebAssembly runs this")]
+fn the_largest_input_is_checked_in_bounded_work() {
+    let list = |one: Value, n: usize| Value::from(vec![one; n]);
+    let unknown: Map<_, _> = (0..90_000).map(|n| (format!("nobody_knows_{n}"), json!(0))).collect();
+    let long_key = Map::from_iter([("k".repeat(4_000_000), list(json!(0), 90_000))]);
+    let deep = Map::from_iter([("k".repeat(100_000), json!({ "l".repeat(100_000): list(json!({ "m": 1 }), 40_000) }))]);
+    let texts = list(json!("[".repeat(1_000)), 5_000);
+    for (name, input, least) in [
+        ("linear_graphql_query", json!({ "query": "q", "variables": long_key }), 0),
+        ("linear_graphql_query", json!({ "query": "q", "variables": deep }), 0),
+        ("linear_graphql_query", json!({ "query": "q", "variables": [list(json!({ "a": 1e30 }), 30_000)] }), 1),
+        ("github_issues_list", Value::Object(unknown), 50),
+        ("hubspot_list_memberships_add", json!({ "list_id": "1", "record_ids": list(json!("x"), 90_000) }), 1),
+        ("hubspot_list_memberships_add", json!({ "list_id": "1", "record_ids": texts }), 1),
+        (
+            "github_issue_create",
+            json!({ "owner": "o", "repo": "r", "title": "t", "labels": "a,".repeat(4_000_000) }),
+            1,
+        ),
+        ("github_issue_create", json!({ "clear_fields": list(json!(1), 90_000) }), 50),
+        ("github_issue_create", json!({ "k".repeat(8_000_000): 1 }), 1),
+    ] {
+        let tool = tool(name);
+        let (started, problems) = (std::time::Instant::now(), problems(tool, &input));
+        let said: usize = problems.iter().map(|problem| problem.path.len() + problem.message.len()).sum();
+        assert!((least..=50).contains(&problems.len()), "{name}: {} problems", problems.len());
+        assert!(said < 100_000, "{name}: {said} bytes are said");
+        // Linear work takes less than a second here; what was quadratic took minutes.
+        assert!(started.elapsed().as_secs() < 20, "{name}: {:?}", started.elapsed());
+    }
+}
