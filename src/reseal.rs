@@ -3,9 +3,9 @@
 //! Where the work stands is in KV, so that whoever asks next goes on there, and a crash costs one step. A step that is done
 //! twice, because KV told an older state, does no harm: what is sealed with the newest key is left as it is.
 
+use crate::account::AccountId;
 use crate::account::command::{Command, Reply};
-use crate::account::snapshot::{self, Row};
-use crate::account::{AccountId, Status};
+use crate::account::snapshot;
 use crate::app::App;
 use crate::code::Code;
 use crate::connection;
@@ -156,7 +156,10 @@ impl Work {
 
     async fn accounts(&mut self, app: &App) -> Result<()> {
         let page = app.snapshots.list(&snapshot::key(""), ACCOUNTS, self.cursor.as_deref()).await?;
-        let ids: Vec<_> = page.keys.iter().filter_map(|(key, row)| with_tokens(key, row.as_deref())).collect();
+        // Each is asked, whatever KV says of it: one that is disconnected may hold what waits to be revoked, and KV may tell
+        // of an account as it was before it was connected.
+        let id = |key: &str| AccountId::parse(key.trim_start_matches(&snapshot::key("")));
+        let ids: Vec<_> = page.keys.iter().filter_map(|(key, _)| id(key)).collect();
         let outcomes = join_all(ids.iter().map(|id| app.accounts.ask(id, Command::Reseal))).await;
         for (id, outcome) in ids.iter().zip(outcomes) {
             if let Ok(Reply::Resealed { changed, published: true }) = outcome {
@@ -205,14 +208,4 @@ async fn reseal_connection(app: &App, name: &str) -> Result<bool> {
     connection::save(&*app.config, &connection).await?;
     app.forget_connection(name);
     Ok(true)
-}
-
-/// The id, unless the row says that there are no tokens. What such an account may still hold (tokens that wait to be ended,
-/// for a choice or to be verified) is over long before the old key may go.
-fn with_tokens(key: &str, row: Option<&str>) -> Option<AccountId> {
-    let id = AccountId::parse(key.trim_start_matches(&snapshot::key("")))?;
-    let row: Option<Row> = row.and_then(|row| serde_json::from_str(row).ok());
-    let none =
-        |row: Row| matches!(row.status, Status::Disconnected | Status::PendingAuth | Status::PendingVerification);
-    (!row.is_some_and(none)).then_some(id)
 }

@@ -1,14 +1,16 @@
 //! Handing out fresh tokens.
 
 use super::command::{Mark, Reply};
-use super::object::Object;
+use super::object::{Object, PENDING};
 use super::snapshot::Snapshot;
-use super::{Account, Reason, Status, reauthorization_required};
+use super::{Account, Reason, Status, Tokens, reauthorization_required};
 use crate::catalog::model::Method;
 use crate::code::Code;
 use crate::connection::authorization_type;
 use crate::error::{Error, Origin, Result};
 use crate::ports::Millis;
+use serde::Deserialize as _;
+use serde_json::{Value, json};
 
 /// A token that was renewed less than this ago is not renewed again because the provider refuses it.
 const RENEWED_JUST_NOW: Millis = 10_000;
@@ -99,7 +101,7 @@ impl Object {
     }
 
     /// The same for any tokens of the account.
-    pub(super) fn reseal_tokens(&self, account: &Account, tokens: &mut super::Tokens) -> Result<bool> {
+    pub(super) fn reseal_tokens(&self, account: &Account, tokens: &mut Tokens) -> Result<bool> {
         let fields = [
             ("access", Some(&mut tokens.access)),
             ("refresh", tokens.refresh.as_mut()),
@@ -115,8 +117,28 @@ impl Object {
         Ok(changed)
     }
 
-    /// Seals the tokens again if an older key or form sealed them, those that wait to be ended, too, and brings the copy in
-    /// KV up to date. Nobody is asked. What waits for a person or the operator's word is over within minutes.
+    /// What waits for a person or the operator's word is over within minutes, and laid aside then if nobody gave it: there it
+    /// waits for as long as its person's tokens are in use, under the key that sealed it here. Whether there was any.
+    fn reseal_waiting(&self, account: &Account) -> Result<bool> {
+        let choices = self.storage.keys("choice:").into_iter().map(|key| (key, "/consented/tokens"));
+        let mut changed = false;
+        for (key, at) in choices.chain([(PENDING.to_owned(), "/tokens")]) {
+            let Some(mut record) = self.get::<Value>(&key) else { continue };
+            let unreadable = || Error::internal("a consent that waits cannot be read");
+            let due_at = record.get("expires_at").and_then(Value::as_u64).ok_or_else(unreadable)?;
+            let place = record.pointer_mut(at).ok_or_else(unreadable)?;
+            let mut tokens = Tokens::deserialize(&*place).map_err(|_| unreadable())?;
+            if self.reseal_tokens(account, &mut tokens)? {
+                *place = json!(tokens);
+                self.put_until(&key, &record, due_at);
+                changed = true;
+            }
+        }
+        Ok(changed)
+    }
+
+    /// Seals the tokens again if an older key or form sealed them, those that wait to be ended or for somebody's word, too,
+    /// and brings the copy in KV up to date. Nobody is asked.
     pub(super) async fn reseal_now(&self) -> Result<Reply> {
         // One that is being ended is told apart from the others by how it was sealed, if an older version stored it.
         while self.ending.wait().await {}
@@ -125,7 +147,8 @@ impl Object {
         if own {
             self.put(super::object::ACCOUNT, &account);
         }
-        let changed = self.reseal_leftovers(&account)? || own;
+        let waiting = self.reseal_waiting(&account)?;
+        let changed = self.reseal_leftovers(&account)? || own || waiting;
         if account.unpublished {
             self.publish().await;
         }
@@ -196,6 +219,6 @@ fn not_yet_known(account: &Account, wait: Millis) -> Error {
 
 /// Until when the token must be fresh. A minute is not asked of tokens that live for less than two.
 fn needed_until(account: &Account, now: Millis, for_at_least: Millis) -> Millis {
-    let lifetime = account.tokens.as_ref().and_then(super::Tokens::lifetime);
+    let lifetime = account.tokens.as_ref().and_then(Tokens::lifetime);
     if lifetime.is_some_and(|lifetime| lifetime < 2 * for_at_least) { now } else { now + for_at_least }
 }

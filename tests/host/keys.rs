@@ -10,6 +10,7 @@ use std::rc::Rc;
 use valetkey::account::AccountId;
 use valetkey::account::command::{Accounts, Birth, Command, Import, Reply};
 use valetkey::account::object::{Object, World};
+use valetkey::account::snapshot;
 use valetkey::app::App;
 use valetkey::connection;
 use valetkey::error::Result;
@@ -153,6 +154,57 @@ fn what_waits_to_be_revoked_is_sealed_again() {
         let sent = new.http.sent.borrow().len();
         new.objects.ask(&ids[1], Command::Disconnect).await.unwrap();
         assert_eq!(new.http.sent.borrow().len() - sent, 2, "both are revoked, with the new key alone");
+    });
+}
+
+/// What waits for a word nobody gives is laid aside after its minutes, and there it may wait for as long as the account is in use.
+#[test]
+fn what_waits_for_a_word_is_sealed_again() {
+    pollster::block_on(async {
+        let (old, ids) = world(2).await;
+        let (_, storage) = old.objects.object(ids[1].as_str());
+        let account: Value = serde_json::from_str(&storage.get("account").unwrap()).unwrap();
+        let (tokens, at) = (&account["tokens"], NOW + 600_000);
+        let variables = json!({ "external_id": account["external_id"] });
+        let pending = json!({ "ticket": "t", "tokens": tokens, "scopes": [], "variables": variables, "expires_at": at,
+            "epoch": account["epoch"] });
+        let consented =
+            json!({ "tokens": tokens, "scopes": [], "variables": variables, "epoch": account["epoch"], "step": 0 });
+        let choice = json!({ "browser": "b", "consented": consented, "options": [], "expires_at": at + 1 });
+        storage.put_until("pending", &pending.to_string(), at);
+        storage.put_until("choice:c", &choice.to_string(), at + 1);
+        let both = with_keys(&old, &format!("{KEYS},{NEW}"));
+        assert_ne!(run(&both).await["old_keys_may_go_at"], json!(null));
+        assert!(!stored(&both).contains(".k1."), "{}", stored(&both));
+        assert_eq!(storage.due(at, 9), ["pending"], "they end when they would have");
+        assert_eq!(storage.due(at + 1, 9), ["pending", "choice:c"]);
+        // Nobody said a word. A day later the old key is gone, and then the account is disconnected.
+        both.clock.0.set(at + 1);
+        both.objects.object(ids[1].as_str()).0.wake().await;
+        let new = with_keys(&both, NEW);
+        assert!(storage.get("leftovers").is_some());
+        let sent = new.http.sent.borrow().len();
+        new.objects.ask(&ids[1], Command::Disconnect).await.unwrap();
+        new.objects.object(ids[1].as_str()).0.wake().await;
+        assert_eq!(new.http.sent.borrow().len() - sent, 3, "all are revoked, with the new key alone");
+    });
+}
+
+/// KV may be late: what it says of an account's status decides nothing.
+#[test]
+fn an_account_is_asked_whatever_kv_says_of_it() {
+    pollster::block_on(async {
+        let (old, ids) = world(4).await;
+        for (id, status) in ids[1..].iter().zip(["DISCONNECTED", "PENDING_AUTH", "PENDING_VERIFICATION"]) {
+            let mut snapshots = old.snapshots.0.borrow_mut();
+            let (_, row) = snapshots.get_mut(&snapshot::key(id.as_str())).unwrap();
+            *row = row.take().map(|row| row.replace("\"ACTIVE\"", &format!("\"{status}\"")));
+            assert!(row.as_ref().is_some_and(|row| row.contains(status)), "{row:?}");
+        }
+        let both = with_keys(&old, &format!("{KEYS},{NEW}"));
+        let work = run(&both).await;
+        assert_eq!((&work["accounts"]["resealed"], &work["accounts"]["failed"]), (&json!(3), &json!(0)));
+        assert!(!stored(&both).contains(".k1."), "{}", stored(&both));
     });
 }
 
