@@ -6,7 +6,7 @@ use crate::account::{AccountId, check_identifier};
 use crate::app::{App, Known, Leased, remember};
 use crate::catalog::{Connector, Tool};
 use crate::code::Code;
-use crate::connection;
+use crate::connection::{self, Connection};
 use crate::error::{Error, Result, short};
 use crate::limit::gate::{self, Behind, Looks};
 use crate::ports::Millis;
@@ -25,8 +25,40 @@ pub struct Named {
     pub id: Option<String>,
     /// Name of the connection.
     pub connection: Option<String>,
+    /// The same under its other name. Beside `connection`, the connector's will do.
+    pub connector: Option<String>,
     /// The operator's id of the user.
     pub identifier: Option<String>,
+}
+
+impl Named {
+    /// The connection's name.
+    fn connection(&self) -> Option<&str> {
+        self.connection.as_deref().or(self.connector.as_deref())
+    }
+
+    /// Whether all that is said is of one account. Taking one of two for meant would act for another person.
+    pub fn agrees(
+        &self,
+        id: &AccountId,
+        connection: &str,
+        connector: &str,
+        is_identifier: impl FnOnce(&str) -> Result<bool>,
+    ) -> Result<()> {
+        let differs = |what: &str, said: &str| {
+            let message = format!("{what} `{}` is not that of {id}; name the account by one of them", short(said));
+            Err(Error::invalid(message).of(connector))
+        };
+        for (what, said) in [("connection_name", &self.connection), ("connector", &self.connector)] {
+            if let Some(said) = said.as_deref().filter(|said| *said != connection && *said != connector) {
+                return differs(what, said);
+            }
+        }
+        match self.identifier.as_deref() {
+            Some(said) if !is_identifier(said)? => differs("identifier", said),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// An account about to be used.
@@ -50,7 +82,7 @@ impl Used {
 /// Finds the account a caller names. `provider` stands in for a connection that is not named. What is of a connection
 /// that the caller `may` not use is answered as what does not exist, and its name is not said.
 pub async fn find(app: &App, named: &Named, provider: Option<&str>, may: &dyn Fn(&str) -> bool) -> Result<Used> {
-    if let Some(name) = named.connection.as_deref().filter(|name| !may(name)) {
+    if let Some(name) = named.connection().filter(|name| !may(name)) {
         return Err(connection::not_found(name));
     }
     let (id, known) = match (&named.id, &named.identifier) {
@@ -63,13 +95,11 @@ pub async fn find(app: &App, named: &Named, provider: Option<&str>, may: &dyn Fn
             if !may(&name) {
                 return Err(not_found(text));
             }
-            let known = app.connection(&name).await?;
-            agrees(&id, &known, named, app)?;
-            (id, known)
+            (id, app.connection(&name).await?)
         }
         (None, Some(identifier)) => {
             check_identifier(identifier)?;
-            let name = named.connection.as_deref().or(provider);
+            let name = named.connection().or(provider);
             let name = name.ok_or_else(|| Error::invalid("connection_name is missing"))?;
             if !may(name) {
                 return Err(connection::not_found(name));
@@ -84,23 +114,9 @@ pub async fn find(app: &App, named: &Named, provider: Option<&str>, may: &dyn Fn
     if known.connection.id != id.connection_id() {
         return Err(not_found(id.as_str()));
     }
+    let Connection { name, connector, .. } = &known.connection;
+    named.agrees(&id, name, connector, |said| Ok(named.id.is_none() || known.account_id(said, &app.keys)? == id))?;
     Ok(Used { connector: known.connection.connector()?, id, known })
-}
-
-/// Whether what is said beside an id is of the same account. Taking one of two for meant would act for the other person.
-fn agrees(id: &AccountId, known: &Known, named: &Named, app: &App) -> Result<()> {
-    let (name, connector) = (&known.connection.name, &known.connection.connector);
-    let differs = |what: &str, said: &str| {
-        let message = format!("{what} `{}` is not that of {id}; name the account by one of them", short(said));
-        Err(Error::invalid(message).of(connector))
-    };
-    if let Some(said) = named.connection.as_ref().filter(|said| *said != name && *said != connector) {
-        return differs("connection_name", said);
-    }
-    match &named.identifier {
-        Some(said) if known.account_id(said, &app.keys)? != *id => differs("identifier", said),
-        _ => Ok(()),
-    }
 }
 
 /// The failure for an account that does not exist.

@@ -296,6 +296,61 @@ fn two_names_of_different_accounts_name_none() {
 }
 
 #[test]
+fn a_connector_beside_another_connection_is_not_dropped() {
+    pollster::block_on(async {
+        let stage = Stage::open().await;
+        assert_eq!(stage.connect(json!({}), "jo-1").await.0, 200);
+        let of = |connector: &str| json!({ "connection_name": "linear", "connector": connector, "identifier": "user" });
+        for path in ["", "/magic_link", "/refresh", ":delete"] {
+            let (status, answer) = stage.post(&format!("/api/v1/connected_accounts{path}"), of("gmail")).await;
+            let message = answer["error"]["message"].as_str().unwrap_or_default();
+            assert!(status == 400 && message.starts_with("connector `gmail`"), "{path}: {answer}");
+        }
+        let mut call = of("gmail");
+        call["tool_name"] = json!("linear_viewer_get");
+        assert_eq!(stage.post("/api/v1/execute_tool", call).await.0, 400);
+        assert_eq!(stage.post("/api/v1/connected_accounts/magic_link", of("linear")).await.0, 200);
+    });
+}
+
+/// What is said beside an id is compared also where the connection is gone, or another one has its name now: an account can
+/// still be made to forget its tokens by its id.
+#[test]
+fn two_names_differ_without_a_connection_too() {
+    pollster::block_on(async {
+        for again in [false, true] {
+            let stage = Stage::open().await;
+            assert_eq!(stage.connect(json!({}), "jo-1").await.0, 200);
+            let id = stage.account().await["id"].clone();
+            let operator = [("authorization", stage.operator.as_str())];
+            assert_eq!(call(&stage.world, "DELETE", "/api/v1/connections/linear", &operator, None).await.status, 200);
+            stage.world.clock.0.set(stage.world.app.now() + 60_000);
+            if again {
+                let body = json!({ "name": "linear", "connector": "linear", "client_id": "c", "client_secret": "client-secret" });
+                assert_eq!(stage.post("/api/v1/connections", body).await.0, 200);
+            }
+            let path = "/api/v1/connected_accounts:delete";
+            for (more, wrong) in [
+                (json!({ "id": id, "identifier": "somebody-else" }), "identifier"),
+                (json!({ "id": id, "connection_name": "another" }), "connection_name"),
+                (json!({ "id": id, "connector": "gmail", "identifier": "user" }), "connector"),
+            ] {
+                let (status, answer) = stage.post(path, more.clone()).await;
+                let message = answer["error"]["message"].as_str().unwrap_or_default();
+                assert!(status == 400 && message.starts_with(wrong), "{again} {more}: {answer}");
+            }
+            let same = json!({ "id": id, "identifier": "user", "connection_name": "linear" });
+            let (status, answer) = stage.post(path, same).await;
+            assert_eq!(
+                (status, &answer["connected_account"]["status"]),
+                (200, &json!("DISCONNECTED")),
+                "{again} {answer}"
+            );
+        }
+    });
+}
+
+#[test]
 fn imported_tokens_are_looked_up_and_nothing_is_stored_unless_they_work() {
     pollster::block_on(async {
         let stage = Stage::open().await;

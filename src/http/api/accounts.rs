@@ -76,7 +76,8 @@ impl Body {
     fn named(&self) -> Named {
         Named {
             id: self.id.clone(),
-            connection: self.connection_name.clone().or_else(|| self.connector.clone()),
+            connection: self.connection_name.clone(),
+            connector: self.connector.clone(),
             identifier: self.identifier.clone(),
         }
     }
@@ -94,6 +95,7 @@ async fn used_by_query(call: &Call<'_>, who: &Who) -> Result<Used> {
     let named = Named {
         id: query.any(&id)?.map(str::to_owned),
         connection: query.any(&connection)?.map(str::to_owned),
+        connector: None,
         identifier: query.get("identifier").map(str::to_owned),
     };
     used(call, who, &named).await
@@ -350,7 +352,13 @@ pub async fn disconnect(call: &Call<'_>) -> Result<Response> {
         Ok(used) => used.id,
         // An account outlives its connection, and can still be made to forget its tokens by id.
         Err(error) if is_without_connection(&error) && who.connections.is_none() => {
-            body.id.as_deref().and_then(AccountId::parse).ok_or(error)?
+            let id = body.id.as_deref().and_then(AccountId::parse).ok_or(error)?;
+            let Reply::View { snapshot, .. } = call.app.accounts.ask(&id, Command::View).await? else {
+                return Err(unexpected());
+            };
+            let Row { connection_name, connector, identifier, .. } = &snapshot.row;
+            body.named().agrees(&id, connection_name, connector, |said| Ok(said == identifier))?;
+            id
         }
         Err(error) => return Err(error),
     };

@@ -54,7 +54,8 @@ async fn run(call: &Call<'_>, who: &Who, id: &str) -> Result<Response> {
     let (connector, tool) = catalog::find_tool(&body.tool_name).ok_or_else(|| no_tool(&body.tool_name))?;
     let named = Named {
         id: body.connected_account_id,
-        connection: body.connection_name.or(body.connector),
+        connection: body.connection_name,
+        connector: body.connector,
         identifier: body.identifier,
     };
     let used = who.find(call.app, &named, Some(connector.id)).await.map_err(|error| error.of(connector.id))?;

@@ -204,7 +204,8 @@ async fn provider_of<'a>(call: &'a Call<'_>, who: &Who, connectors: &[&str]) -> 
             return Err(Error::invalid(message));
         }
         let owned = |text: Option<&str>| text.map(str::to_owned);
-        let named = Named { id: owned(id), connection: owned(connector), identifier: owned(identifier) };
+        let named =
+            Named { id: owned(id), connection: owned(connector), connector: None, identifier: owned(identifier) };
         let used = who.find(call.app, &named, None).await?;
         return match call.app.accounts.ask(&used.id, Command::View).await? {
             Reply::View { .. } => Ok(Some(used.connector.id)),

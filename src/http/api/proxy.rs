@@ -14,6 +14,7 @@ pub async fn forward(call: &Call<'_>) -> Result<Response> {
     let named = Named {
         id: text(headers, ACCOUNT_ID)?,
         connection: text(headers, CONNECTION_NAME)?,
+        connector: None,
         identifier: text(headers, IDENTIFIER)?,
     };
     let used = who.find(call.app, &named, None).await?;
