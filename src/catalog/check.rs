@@ -107,31 +107,42 @@ pub fn connector(file: &ConnectorFile, folder: &str, problems: &mut Problems) {
         if let Err(error) = regex_lite::Regex::new(pattern) {
             problems.add(&format!("pattern of `{name}`: {error}"));
         }
-        if !pattern.starts_with('^') || !pattern.ends_with('$') || has_open_alternative(pattern) {
+        if !holds_for_all(pattern) {
             problems.add(&format!(
-                "the pattern of `{name}` must start with ^ and end with $, around all of it: ^(a|b)$ and not ^a|b$"
+                "the pattern of `{name}` must start with ^ and end with $, around all of it: ^(a|b)$ and not ^a|b$, nor \\$ or flags"
             ));
         }
     }
 }
 
-/// Whether a pattern has a `|` outside parentheses: its anchors then hold for one side each.
-fn has_open_alternative(pattern: &str) -> bool {
-    let (mut depth, mut in_class, mut escaped) = (0_u32, false, false);
-    for c in pattern.chars() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            ']' => in_class = false,
-            _ if in_class => {}
-            '[' => in_class = true,
-            '(' => depth += 1,
+/// Whether a pattern holds for all of a value: its first and last sign are anchors, no `|` outside parentheses leaves one of
+/// them to each side, and no flag, as `(?m)` is, makes them mean something else.
+fn holds_for_all(pattern: &str) -> bool {
+    let Some(inner) = pattern.strip_prefix('^').and_then(|rest| rest.strip_suffix('$')) else { return false };
+    let (mut depth, mut class, mut signs) = (0_u32, None, inner.chars().peekable());
+    while let Some(sign) = signs.next() {
+        match sign {
+            // A `$` that is escaped is no anchor.
+            '\\' if signs.next().is_none() => return false,
+            '\\' => class = class.map(|_| false),
+            // The first sign of a class is in it, be it a bracket.
+            ']' if class == Some(false) => class = None,
+            '^' if class == Some(true) => {}
+            _ if class.is_some() => class = Some(false),
+            '[' => class = Some(true),
+            '(' => {
+                depth += 1;
+                let mut ahead = signs.clone();
+                if ahead.next() == Some('?') && !matches!(ahead.next(), Some(':' | '<' | 'P')) {
+                    return false;
+                }
+            }
             ')' => depth = depth.saturating_sub(1),
-            '|' if depth == 0 => return true,
+            '|' if depth == 0 => return false,
             _ => {}
         }
     }
-    false
+    true
 }
 
 /// Checks one limit by itself.

@@ -862,6 +862,12 @@ quiet = { type = "boolean", modifier = true, description = "Whether nobody is to
             ("[a-z]+", false),
             (r"^https://api\.acme\.example$|^https://.*$", false),
             ("^(a)|b$", false),
+            (r"^acme\$", false),
+            (r"^acme\\$", true),
+            (r"^(?m)[a-z]+$", false),
+            (r"^(?:a|b)$", true),
+            (r"^[]|]x$", true),
+            (r"^[]]|x$", false),
         ] {
             let (_, found) = problems(&format!("{CONNECTOR}[auth.patterns]\nsite = '{pattern}'\n"), TOOL, CASE);
             let wanted = "the pattern of `site` must start with ^ and end with $";
