@@ -75,7 +75,7 @@ impl Used {
     /// The call as the limits see it: one request, of an account of which nothing is known yet.
     pub fn gate<'a>(&'a self, tool: Option<&'static Tool>, input: Option<&'a Map<String, Value>>) -> gate::Call<'a> {
         let (connection, account) = (&self.known.connection, self.id.as_str());
-        gate::Call { connector: self.connector, tool, connection, account, input, variables: None, requests: 1 }
+        gate::Call { connector: self.connector, tool, connection, account, input, variables: None, requests: gate::OWN }
     }
 }
 

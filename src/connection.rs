@@ -300,7 +300,7 @@ impl Connection {
                     problem(&format!("limits/{name}"), format!("must be from 1 to {}", limit.most));
                 }
                 Some(limit) => {
-                    let (need, what) = limit.largest_need(&connector.tools, false);
+                    let (need, what) = limit.largest_need(&connector.tools);
                     if *units < need {
                         let words = format!(
                             "must be at least {need}, which {what} costs; a lower limit would refuse it for ever"

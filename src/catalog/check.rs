@@ -187,7 +187,7 @@ fn variables(file: &ConnectorFile) -> Vec<String> {
 /// Checks that each limit leaves room for one call of each tool: a call that costs more could never be made.
 pub fn costs(limits: &[Limit], tools: &[Tool], problems: &mut Problems) {
     for limit in limits {
-        let (need, tool) = limit.largest_need(tools, true);
+        let (need, tool) = limit.largest_need(tools);
         if need > limit.units {
             problems.add(&format!("limit `{}`: {tool} costs {need}, more than its {} units", limit.name, limit.units));
         }
@@ -400,7 +400,8 @@ fn scopes(tool: &ToolFile, connector: &ConnectorFile, problems: &mut Problems) {
 
 fn limits(tool: &ToolFile, connector: &ConnectorFile, problems: &mut Problems) {
     let known: Vec<_> = connector.limits.iter().map(|limit| limit.name.as_str()).collect();
-    for name in tool.limits.iter().chain(tool.costs.keys()) {
+    let of_steps = tool.before.iter().flat_map(|step| &step.limits);
+    for name in tool.limits.iter().chain(tool.costs.keys()).chain(of_steps) {
         if !known.contains(&name.as_str()) {
             problems.add(&format!("limit `{name}` is not one of {}", known.join(", ")));
         }

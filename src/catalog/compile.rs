@@ -457,6 +457,7 @@ fn compile_tool(tool: &ToolFile, connector: &ConnectorFile, problems: &mut Probl
         when: text(&step.when),
         unless: text(&step.unless),
         optional: step.optional,
+        limits: texts(&step.limits),
     });
     let before = list(steps.collect());
     Tool {

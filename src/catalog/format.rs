@@ -423,6 +423,8 @@ pub struct StepFile {
     pub unless: String,
     #[serde(default)]
     pub optional: bool,
+    #[serde(default)]
+    pub limits: Vec<String>,
     pub request: String,
     pub query: Option<Value>,
     pub body: Option<Value>,

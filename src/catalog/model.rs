@@ -471,9 +471,10 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// Whether a request of this tool, or of the proxy, counts against it.
-    pub fn counts(&self, tool: Option<&Tool>) -> bool {
-        self.every_request || tool.is_some_and(|tool| tool.limits.contains(&self.name))
+    /// Whether this request, a tool's own (none: that of the proxy) or one of a step before it, counts against it.
+    pub fn counts(&self, tool: Option<&Tool>, request: Option<&Step>) -> bool {
+        let named = request.map(|step| &step.limits).or(tool.map(|tool| &tool.limits));
+        self.every_request || named.is_some_and(|limits| limits.contains(&self.name))
     }
 
     /// The units that count: the operator's, as far as they are allowed.
@@ -481,21 +482,21 @@ impl Limit {
         set.map_or(self.units, |units| units.min(self.most))
     }
 
-    /// The most that one call of any tool, or of the proxy, needs; with the steps before it, or by its own request alone.
-    pub fn largest_need(&self, tools: &[Tool], steps: bool) -> (u32, &'static str) {
-        let of_tools = tools.iter().filter(|tool| self.counts(Some(tool)));
-        let needs =
-            of_tools.map(|tool| (self.need(Some(tool), if steps { tool.most_requests() } else { 1 }), tool.name));
+    /// The most that one call of any tool, with all steps before it, or of the proxy needs.
+    pub fn largest_need(&self, tools: &[Tool]) -> (u32, &'static str) {
+        let needs = tools.iter().map(|tool| (self.need(Some(tool), &tool.requests()), tool.name));
         let alone = if self.every_request { (self.cost, "a request") } else { (0, "") };
         needs.fold(alone, |most, need| if need.0 > most.0 { need } else { most })
     }
 
-    /// Units of a call that sends so many requests. A cost that a tool declares is that of the whole call. A limit that
-    /// only some tools count against is about their own request and not about the steps before it.
-    pub fn need(&self, tool: Option<&Tool>, requests: u32) -> u32 {
+    /// Units of these requests. A cost that a tool declares is that of the whole call.
+    pub fn need(&self, tool: Option<&Tool>, requests: &[Option<&Step>]) -> u32 {
+        let counted = requests.iter().filter(|request| self.counts(tool, **request)).count();
+        if counted == 0 {
+            return 0;
+        }
         let declared = tool.and_then(|tool| tool.costs.iter().find(|(name, _)| *name == self.name));
-        let requests = if self.every_request { requests } else { 1 };
-        declared.map_or(self.cost * requests, |(_, cost)| *cost)
+        declared.map_or(self.cost * u32::try_from(counted).unwrap_or(u32::MAX), |(_, cost)| *cost)
     }
 }
 
@@ -584,9 +585,9 @@ pub enum GroupRule {
 }
 
 impl Tool {
-    /// The most requests that one call sends: the steps before, and its own.
-    pub fn most_requests(&self) -> u32 {
-        1 + u32::try_from(self.before.len()).unwrap_or(u32::MAX - 1)
+    /// All requests that one call may send: the steps before, and its own, which is none of them.
+    pub fn requests(&self) -> Vec<Option<&Step>> {
+        self.before.iter().map(Some).chain([None]).collect()
     }
 }
 
@@ -684,6 +685,8 @@ pub struct Step {
     pub unless: &'static str,
     /// Whether the tool goes on when it fails.
     pub optional: bool,
+    /// Limits it counts against besides those of every request.
+    pub limits: List<&'static str>,
 }
 
 /// The last item of a list that meets every condition.

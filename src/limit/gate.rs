@@ -7,7 +7,7 @@
 
 use super::pool::{Pool, Units};
 use super::{Answer, Limiters, Look, Question, Want};
-use crate::catalog::model::{Limit, LimitScope};
+use crate::catalog::model::{Limit, LimitScope, Step};
 use crate::catalog::{Connector, Tool};
 use crate::code::Code;
 use crate::connection::Connection;
@@ -81,6 +81,7 @@ impl Looks {
 type Granted = (Key, Units);
 
 /// Which limits a call counts against, and how much.
+#[derive(Clone, Copy)]
 pub struct Call<'a> {
     /// The provider.
     pub connector: &'static Connector,
@@ -94,9 +95,12 @@ pub struct Call<'a> {
     pub input: Option<&'a Map<String, Value>>,
     /// What is known of the account, as soon as its token is leased: limits of a whole customer are counted by it.
     pub variables: Option<&'a BTreeMap<String, String>>,
-    /// Requests about to be sent: the tool's own and the steps before it, or one that is repeated.
-    pub requests: u32,
+    /// Requests about to be sent: the steps before a tool's own and that, or one that is repeated.
+    pub requests: &'a [Option<&'static Step>],
 }
+
+/// The request of a tool itself, or of the proxy.
+pub const OWN: &[Option<&Step>] = &[None];
 
 impl Call<'_> {
     /// The scope a limit is counted in: one Durable Object each.
@@ -124,7 +128,8 @@ impl Call<'_> {
     /// Whether a limit has anything to do with this call.
     fn counts(&self, limit: &Limit) -> bool {
         let has_parameter = || self.input.is_some_and(|input| input.contains_key(limit.by));
-        limit.counts(self.tool) && (limit.scope != LimitScope::PerParameter || has_parameter())
+        self.requests.iter().any(|request| limit.counts(self.tool, *request))
+            && (limit.scope != LimitScope::PerParameter || has_parameter())
     }
 
     fn counter(&self, limit: &Limit) -> String {

@@ -88,10 +88,11 @@ pub async fn execute(app: &App, tool: &'static Tool, used: &Used, input: Value, 
     // The token first: a renewal may take seconds, and a permit is for now.
     let leased = access::lease(app, used, None).await?;
     let known = leased.clone();
-    let steps = tool.before.iter().filter(|step| runs(step, &input)).count();
+    let steps = tool.before.iter().filter(|step| runs(step, &input));
+    let requests: Vec<_> = steps.map(Some).chain([None]).collect();
     let call = gate::Call {
         variables: Some(&known.snapshot.variables),
-        requests: 1 + u32::try_from(steps).unwrap_or(u32::MAX),
+        requests: &requests,
         ..used.gate(Some(tool), Some(&input))
     };
     let looks = access::enter(app, &call).await?;
@@ -233,7 +234,7 @@ impl Running<'_> {
         } else {
             return Ok(answered);
         }
-        self.one_more().await?;
+        self.one_more(step).await?;
         self.send_once(step, known).await
     }
 
@@ -268,7 +269,7 @@ impl Running<'_> {
         let mut answer = self.app.http.send(request).await;
         if matches!(answer, Err(Unanswered::Unreachable)) && matches!(call.method, "GET" | "HEAD") {
             // A connection that broke; reading twice changes nothing.
-            self.one_more().await?;
+            self.one_more(step).await?;
             answer = self.app.http.send(self.build(step, known)?).await;
         }
         let answer = answer.map_err(unanswered)?;
@@ -281,7 +282,7 @@ impl Running<'_> {
         }
         match moved(&target, call.method, answer.status, &url, &next) {
             Some(place) => {
-                self.one_more().await?;
+                self.one_more(step).await?;
                 let mut request = self.build(step, known)?;
                 request.url = place;
                 Ok((self.app.http.send(request).await.map_err(unanswered)?, !call.credential))
@@ -313,10 +314,12 @@ impl Running<'_> {
     }
 
     /// A permit for a request that was not foreseen.
-    async fn one_more(&self) -> Result<()> {
+    async fn one_more(&self, step: Option<&'static Step>) -> Result<()> {
         let Execution { tool, used, input } = self.execution;
         let variables = Some(&self.leased.snapshot.variables);
-        access::enter(self.app, &gate::Call { variables, ..used.gate(Some(tool), Some(input)) }).await.map(|_| ())
+        access::enter(self.app, &gate::Call { variables, requests: &[step], ..used.gate(Some(tool), Some(input)) })
+            .await
+            .map(|_| ())
     }
 
     /// The secrets that a request of this call is built from.

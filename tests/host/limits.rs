@@ -9,11 +9,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use valetkey::app::Isolate;
 use valetkey::catalog;
+use valetkey::catalog::Tool;
+use valetkey::catalog::model::Step;
 use valetkey::code::Code;
 use valetkey::connection::{self, Connection};
 use valetkey::error::{Error, Origin, Result};
 use valetkey::limit::counter::LOOKING;
-use valetkey::limit::gate::{Ask, Behind, Call, WAIT_BELIEVED};
+use valetkey::limit::gate::{Ask, Behind, Call, OWN, WAIT_BELIEVED};
 use valetkey::limit::{Answer, Limiters, Question, lease_time};
 use valetkey::ports::{Millis, Response, Unanswered};
 
@@ -33,7 +35,7 @@ fn world_of(connector: &str, limit: &str, units: u32) -> (Deployment, Connection
 
 fn call(connection: &Connection) -> Call<'_> {
     let connector = catalog::find_connector(&connection.connector).unwrap();
-    Call { connector, tool: None, connection, account: "ca_one", input: None, variables: None, requests: 1 }
+    Call { connector, tool: None, connection, account: "ca_one", input: None, variables: None, requests: OWN }
 }
 
 /// One call through one isolate; what it asks for ahead is asked at once.
@@ -433,6 +435,73 @@ fn a_call_that_costs_more_than_the_limit_is_the_operators_to_mend() {
         let (path, words) = problems.iter().find(|(path, _)| path.starts_with("/limits")).unwrap();
         assert_eq!(path, "/limits/quota_units_per_minute");
         assert!(words.contains("at least 140") && words.contains("gmail_reply_to_thread"), "{words}");
+    });
+}
+
+/// With its steps: what is allowed here is never refused by ourselves for ever.
+#[test]
+fn no_limit_may_be_set_below_what_one_call_sends() {
+    let (_, connection) = world_of("github", "requests_per_hour", 1);
+    let problems = connection.problems();
+    let (path, words) = problems.iter().find(|(path, _)| path.starts_with("/limits")).unwrap();
+    assert_eq!(path, "/limits/requests_per_hour");
+    assert!(words.contains("at least 2") && words.contains("github_branch_create"), "{words}");
+    let of = |units| world_of("github", "requests_per_hour", units).1.problems();
+    assert!(!of(2).iter().any(|(path, _)| path.starts_with("/limits")), "{:?}", of(2));
+    // Whatever passes is enough for each call there is, with all its steps.
+    for connector in catalog::CONNECTORS {
+        for limit in connector.limits.iter() {
+            let least = (1..).find(|units| {
+                let problems = world_of(connector.id, limit.name, *units).1.problems();
+                !problems.iter().any(|(path, _)| path.starts_with("/limits"))
+            });
+            let (least, world) = (least.unwrap(), world_of(connector.id, limit.name, 1));
+            let connection = Connection { limits: BTreeMap::from([(limit.name.into(), least)]), ..world.1 };
+            for tool in connector.tools.iter() {
+                let requests = every_request(tool);
+                let call = Call { tool: Some(tool), requests: &requests, connector, ..call(&connection) };
+                pollster::block_on(async {
+                    let world = deployment(|_| Err::<Response, _>(Unanswered::Unreachable));
+                    let entered = enter_as(&world, &Isolate::default(), &call).await;
+                    assert!(entered.is_ok(), "{} {} {least}: {entered:?}", tool.name, limit.name);
+                });
+            }
+        }
+    }
+}
+
+/// All that one call of a tool may send.
+fn every_request(tool: &'static Tool) -> Vec<Option<&'static Step>> {
+    tool.before.iter().map(Some).chain([None]).collect()
+}
+
+#[test]
+fn a_step_counts_against_the_limits_it_names() {
+    pollster::block_on(async {
+        let (connector, tool) = catalog::find_tool("zoom_meeting_transcript_download").unwrap();
+        let (world, connection) = world_of("zoom", "light_per_second", 4);
+        let isolate = Isolate::default();
+        let requests = every_request(tool);
+        let call = Call { connector, tool: Some(tool), requests: &requests, ..call(&connection) };
+        for passes in [true, true, false] {
+            assert_eq!(enter_as(&world, &isolate, &call).await.is_ok(), passes, "two requests each");
+        }
+        // One of them that is sent again counts as one, and a step by what it is.
+        pass(&world, 2_000);
+        for request in [&requests[..1], &requests[1..], &requests[..1], &requests[1..]] {
+            assert!(enter_as(&world, &isolate, &Call { requests: request, ..call }).await.is_ok());
+        }
+        assert!(enter_as(&world, &isolate, &Call { requests: &requests[..1], ..call }).await.is_err());
+
+        let (connector, tool) = catalog::find_tool("googleforms_add_text").unwrap();
+        let (world, connection) = world_of("googleforms", "reads_per_minute", 1);
+        let requests = every_request(tool);
+        let call = Call { connector, tool: Some(tool), requests: &requests, ..self::call(&connection) };
+        assert!(enter_as(&world, &isolate, &call).await.is_ok());
+        let error = enter_as(&world, &isolate, &call).await.unwrap_err();
+        assert_eq!(error.details.limit_type.as_deref(), Some("reads_per_minute"), "what it reads first is a read");
+        let without = Call { requests: &requests[1..], ..call };
+        assert!(enter_as(&world, &isolate, &without).await.is_ok(), "and without that it reads nothing");
     });
 }
 

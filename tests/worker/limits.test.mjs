@@ -71,17 +71,19 @@ test("the proxy counts against the same limit", async () => {
 });
 
 test("a dry run counts against nothing", async () => {
-  await fresh({ [LIMIT]: 1 });
+  await fresh({ [LIMIT]: 2 });
   for (let n = 0; n < 3; n++) {
     answered(await api.execute({ tool_name: "github_user_get_authenticated", connected_account_id: account.id, params: {} }, { query: { dry_run: "true" } }));
   }
   answered(await whoami());
+  answered(await whoami());
 });
 
 test("one account's use is not another's", async () => {
-  const connection = await world.connection(peer, { limits: { [LIMIT]: 1 } });
+  const connection = await world.connection(peer, { limits: { [LIMIT]: 2 } });
   const [one, two] = [await world.connected(connection, "one"), await world.connected(connection, "two")];
   account = one;
+  answered(await whoami());
   answered(await whoami());
   refused(await whoami(), "RATE_LIMIT_EXCEEDED");
   account = two;
