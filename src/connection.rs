@@ -4,7 +4,7 @@ use crate::catalog::model::{Auth, ClientAuth, Credential, Field, Method};
 use crate::catalog::{self, Connector};
 use crate::code::Code;
 use crate::digest;
-use crate::error::{Error, Result, short};
+use crate::error::{Error, MOST_PROBLEMS, Result, short};
 use crate::keys::Keys;
 use crate::paste;
 use crate::ports::{Clock, Millis, Random, Store, random};
@@ -19,8 +19,6 @@ pub const LONGEST_TEXT: usize = 2_048;
 pub const LONGEST_OPERATOR: usize = 200;
 /// The most scopes a connection asks for.
 pub const MOST_SCOPES: usize = 200;
-/// The most problems that are listed at once.
-pub const MOST_PROBLEMS: usize = 50;
 
 /// What is stored of a connection, and what a request may say of one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -345,7 +343,8 @@ impl Connection {
     }
 }
 
-/// What is wrong with a client id or secret that was copied with the example around it; none if it may be one.
+/// What is wrong with a client id or secret that was copied with the example around it; none if it may be one. It is not
+/// repeated: it may be a secret that only looks like one.
 pub fn placeholder(text: &str) -> Option<String> {
     let lower = text.trim().to_lowercase();
     let is_one = !text.is_empty() && !text.contains(char::is_alphanumeric)
@@ -354,7 +353,7 @@ pub fn placeholder(text: &str) -> Option<String> {
         || (lower.starts_with('<') && lower.ends_with('>'))
         || lower.starts_with("your_")
         || lower.starts_with("your-");
-    is_one.then(|| format!("is the placeholder `{text}` of an example; put in the one of your own app at the provider"))
+    is_one.then(|| "is the placeholder of an example; put in the one of your own app at the provider".to_owned())
 }
 
 /// What is wrong with the value of a field; none if it is fine.

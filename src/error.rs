@@ -8,6 +8,9 @@ use std::fmt;
 /// Shorthand for what nearly every function here answers.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// The most problems that are listed at once.
+pub const MOST_PROBLEMS: usize = 50;
+
 /// What a caller named, cut to what a message may repeat of it.
 pub fn short(text: &str) -> String {
     const SHOWN: usize = 80;

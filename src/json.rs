@@ -3,6 +3,9 @@
 //! Places are JSON Pointers (RFC 6901) with three additions: `*` is the first value of an object or array, `-` the last
 //! item of an array, and `[name=Subject]` the first item whose member `name` is `Subject`, in any case.
 
+mod count;
+pub use count::count;
+
 use crate::template::{self, Piece};
 use serde_json::{Map, Value};
 

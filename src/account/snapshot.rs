@@ -29,7 +29,7 @@ pub struct Snapshot {
     /// From when on it should be renewed in the background.
     pub renew_at: Option<Millis>,
     /// The account's epoch.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u32>,
 }
 

@@ -18,7 +18,6 @@ use crate::error::{Error, Result, short};
 use crate::ports::{Body, Request, Response, get};
 use crate::secret::Secret;
 use crate::ticket;
-use crate::tool::reading;
 use ::http::HeaderMap;
 use query::Query;
 use route::{Place, Route};
@@ -36,6 +35,8 @@ pub fn respond_with_error(error: &Error, base_url: &str) -> Response {
 pub const LARGEST_BODY: usize = 1024 * 1024;
 /// The most bytes of a tool's input: what a file of 8 MB is in base64, and room around it.
 pub const LARGEST_INPUT: usize = 12 * 1024 * 1024;
+/// The most characters that are said of what is wrong with a body.
+const LONGEST_REPETITION: usize = 500;
 /// The most values of a JSON body.
 pub const MOST_BODY_VALUES: u32 = 100_000;
 /// The most bytes of what anybody may send who knows no secret: forms of the pages, requests for a token.
@@ -231,14 +232,29 @@ impl Call<'_> {
         };
         // The shortest value takes two bytes; each takes a hundred and more once it is taken apart.
         if bytes.len() > 2 * MOST_BODY_VALUES as usize
-            && reading::count(bytes, MOST_BODY_VALUES).is_some_and(|values| values > MOST_BODY_VALUES)
+            && crate::json::count(bytes, MOST_BODY_VALUES).is_some_and(|values| values > MOST_BODY_VALUES)
         {
             let message = format!("the body has more than {MOST_BODY_VALUES} values; send fewer at a time");
             return Err(Error::invalid(message));
         }
-        serde_json::from_slice(bytes)
-            .map_err(|error| Error::invalid(format!("the body is not what this route takes: {error}")))
+        serde_json::from_slice(bytes).map_err(|error| unfit(&error))
     }
+}
+
+/// The failure for a body that is not what a route takes. What was found in place of something else is said by its kind
+/// alone: it may be a secret, one level too high.
+fn unfit(error: &serde_json::Error) -> Error {
+    let said = error.to_string();
+    let repeats = ["invalid type", "invalid value", "unknown variant"].iter().any(|kind| said.starts_with(kind));
+    let said = match said.rfind(", expected ").filter(|_| repeats) {
+        Some(at) => {
+            let found = said[..at].split(['"', '`']).next().unwrap_or_default().trim_end();
+            format!("{found}{}", &said[at..])
+        }
+        None => said,
+    };
+    let said: String = said.chars().take(LONGEST_REPETITION).collect();
+    Error::invalid(format!("the body is not what this route takes: {said}"))
 }
 
 /// What the bearer token of a request says.

@@ -6,6 +6,9 @@ use crate::error::{Error, Result, short};
 /// The most values of a filter that takes several.
 pub const MOST_VALUES: usize = 100;
 
+/// An empty page token is the first page's; the others mean nothing here anyway.
+const MAY_BE_EMPTY: [&str; 3] = ["page_token", "organization_id", "user_id"];
+
 /// Names and values, decoded.
 pub struct Query(Vec<(String, String)>);
 
@@ -68,6 +71,13 @@ impl Query {
             let takes = if known.is_empty() { "nothing".to_owned() } else { known };
             return Err(Error::invalid(format!("the query takes {takes}, and no `{}`", short(name))));
         }
+        // Empty is a mistake on the way here (a variable without a value), and not "all of them" or "no".
+        let is_empty = |value: &str| value.split(',').all(|part| part.trim().is_empty());
+        if let Some((name, _)) =
+            self.0.iter().find(|(name, value)| is_empty(value) && !MAY_BE_EMPTY.contains(&name.as_str()))
+        {
+            return Err(Error::invalid(format!("`{name}` has no value; leave it out or say which")));
+        }
         for name in names {
             if self.0.iter().filter(|(known, _)| known == name).count() > 1 {
                 return Err(Error::invalid(format!("`{name}` takes one value, and was given several")));
@@ -113,6 +123,10 @@ mod tests {
         assert!(query.only(&["a"]).is_err(), "a name that is not known");
         assert!(query.only(&["a", "list", "flag", "wrong", "same", "other"]).is_err(), "a name given twice");
         assert!(query.only_with(&["a", "flag", "wrong", "same", "other"], &["list"]).is_ok());
+        for empty in ["a", "a=", "a=%20", "list=,", "list=x&list="] {
+            assert!(Query::parse(empty).only_with(&["a"], &["list"]).is_err(), "{empty}");
+        }
+        assert!(Query::parse("page_token=&user_id=").only(&["page_token", "user_id"]).is_ok());
         assert!(query.not(&["nothing"]).is_ok() && query.not(&["a"]).is_err());
         let many = (0..=MOST_VALUES).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
         assert!(Query::parse(&format!("list={many}")).all(&["list"]).is_err());

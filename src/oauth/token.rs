@@ -16,6 +16,11 @@ pub(super) const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b
 /// Milliseconds a token request may take. Long enough for a slow provider, short enough for the calls that wait.
 pub const TIMEOUT_MS: u32 = 10_000;
 
+/// The most bytes of an answer with tokens.
+pub const LARGEST_ANSWER: usize = 256 * 1024;
+/// The most values of one. An account's object takes it apart, and each takes a hundred bytes, whatever it was in the text.
+pub const MOST_VALUES: u32 = 2_000;
+
 /// The longest life that is believed of an access token: ten years. What is longer, or no number at all, is a mistake of the
 /// provider's that must not become a time in the past.
 pub const LONGEST_LIFETIME: u64 = 10 * 365 * 86_400;
@@ -217,8 +222,13 @@ fn seconds(number: f64) -> u64 {
 fn parse(response: &Response) -> Option<Value> {
     let bytes = response.body.bytes();
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    if let Ok(value @ Value::Object(_)) = serde_json::from_slice(bytes) {
-        return Some(value);
+    if bytes.len() > LARGEST_ANSWER {
+        return None;
+    }
+    match json::count(bytes, MOST_VALUES) {
+        Some(values) if values > MOST_VALUES => return None,
+        Some(_) => return serde_json::from_slice(bytes).ok().filter(Value::is_object),
+        None => {}
     }
     let fields: Map<_, _> = form_urlencoded::parse(bytes)
         .map(|(name, value)| (name.into_owned(), Value::String(value.into_owned())))
@@ -435,5 +445,16 @@ mod tests {
         let request = refresh(&asking, "https://a.example/token".into(), &client, &Secret::new("r"), &scopes);
         let form = b"grant_type=refresh_token&refresh_token=r&scope=offline_access+Mail.Send&client_id=i+d";
         assert_eq!(request.body.bytes(), form);
+    }
+
+    #[test]
+    fn an_answer_of_very_many_values_is_none() {
+        let answer = |more: &str| {
+            let body = format!(r#"{{"access_token":"a","more":[{more}0]}}"#);
+            parse(&Response::new(200, "application/json", body)).is_some()
+        };
+        assert!(answer(&"0,".repeat(MOST_VALUES as usize - 10)));
+        assert!(!answer(&"{},".repeat(MOST_VALUES as usize)));
+        assert!(!answer(&format!("\"{}\",", "x".repeat(LARGEST_ANSWER))));
     }
 }

@@ -4,8 +4,8 @@
 //! What cannot be read stays as it was given, and the check that follows says what is wrong with it.
 
 use super::input::{is_a, kinds, problems_of};
-use super::reading;
 use crate::catalog::model::{Encode, Param};
+use crate::json;
 use crate::timestamp;
 use serde_json::{Map, Number, Value, json};
 use std::cell::Cell;
@@ -47,7 +47,7 @@ impl Budget {
     }
 
     fn json(&self, text: &str) -> Option<Value> {
-        self.take(reading::count(text.as_bytes(), self.0.get())).then(|| serde_json::from_str(text).ok())?
+        self.take(json::count(text.as_bytes(), self.0.get())).then(|| serde_json::from_str(text).ok())?
     }
 
     fn parts<'t>(&self, text: &'t str, separator: char) -> Option<std::str::Split<'t, char>> {

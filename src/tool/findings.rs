@@ -1,8 +1,7 @@
 //! What is found wrong with an input, in bounded time and room: a place becomes text only where something is wrong, and
 //! after so many problems nobody reads on.
 
-use crate::connection::MOST_PROBLEMS;
-use crate::error::{Problem, short};
+use crate::error::{MOST_PROBLEMS, Problem, short};
 use regex_lite::Regex;
 use std::collections::HashMap;
 use std::fmt::{Display, Write as _};

@@ -1,10 +1,8 @@
 //! What the body of a provider's answer says, read once and handed on. That it cannot be read and that it says nothing are
 //! different things.
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use crate::json;
 use serde_json::Value;
-use std::cell::Cell;
-use std::fmt;
 
 /// The most values of a JSON answer that are taken apart. Each takes up to a hundred bytes, whatever it was in the text.
 pub const MOST_VALUES: u32 = 250_000;
@@ -35,7 +33,7 @@ impl Reading {
         }
         // The shortest value takes two bytes, `0,`: less than that cannot be too many, and is not counted.
         if bytes.len() > 2 * MOST_VALUES as usize {
-            match count(bytes, MOST_VALUES) {
+            match json::count(bytes, MOST_VALUES) {
                 Some(values) if values > MOST_VALUES => return Self::TooMany,
                 Some(_) => {}
                 None => return Self::NotJson,
@@ -71,81 +69,6 @@ impl Reading {
     }
 }
 
-/// How many values a JSON text has; counting ends above `most`. None when it is no JSON.
-pub fn count(bytes: &[u8], most: u32) -> Option<u32> {
-    let seen = Cell::new(0);
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    match Counted(&seen, most).deserialize(&mut deserializer).and_then(|()| deserializer.end()) {
-        Ok(()) => Some(seen.get()),
-        Err(_) if seen.get() > most => Some(seen.get()),
-        Err(_) => None,
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Counted<'a>(&'a Cell<u32>, u32);
-
-impl Counted<'_> {
-    fn one<E: serde::de::Error>(self) -> Result<(), E> {
-        self.0.set(self.0.get() + 1);
-        if self.0.get() > self.1 { Err(E::custom("too many values")) } else { Ok(()) }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Counted<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Counted<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<(), E> {
-        self.one()
-    }
-
-    fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<(), E> {
-        self.one()
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<(), E> {
-        self.one()
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<(), E> {
-        self.one()
-    }
-
-    fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<(), E> {
-        self.one()
-    }
-
-    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
-        self.one()
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        self.one::<A::Error>()?;
-        while items.next_element_seed(self)?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
-        self.one::<A::Error>()?;
-        while fields.next_key::<IgnoredAny>()?.is_some() {
-            fields.next_value_seed(self)?;
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,7 +101,7 @@ mod tests {
         assert_eq!(Reading::of(members.as_bytes()), Reading::TooMany);
         // Few values may be long.
         let long = json!(["x".repeat(3 * most), null, true, 1.5, -1, { "a": "b" }]).to_string();
-        assert_eq!(count(long.as_bytes(), MOST_VALUES), Some(8));
+        assert_eq!(crate::json::count(long.as_bytes(), MOST_VALUES), Some(8));
         assert!(matches!(Reading::of(long.as_bytes()), Reading::Json(_)));
         assert_eq!(Reading::of(&long.as_bytes()[..long.len() - 1]), Reading::NotJson);
     }

@@ -350,6 +350,81 @@ fn two_names_differ_without_a_connection_too() {
     });
 }
 
+/// What a route does not take, it does not drop: an operator who asked for a verification would not get one.
+#[test]
+fn a_body_is_read_whole_or_refused() {
+    pollster::block_on(async {
+        let stage = Stage::open().await;
+        let token = json!({ "oauth_token": { "access_token": "a", "refresh_token": "r" } });
+        let named = json!({ "connection_name": "linear", "identifier": "user" });
+        let with = |more: Value| {
+            let mut body = named.clone();
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            body
+        };
+        for (path, body) in [
+            ("", with(json!({ "user_verify_url": VERIFY }))),
+            (
+                "",
+                with(
+                    json!({ "authorization_details": token, "connected_account": { "authorization_details": token } }),
+                ),
+            ),
+            ("/magic_link", with(json!({ "authorization_details": token }))),
+            ("/magic_link", with(json!({ "state": "s" }))),
+            ("/refresh", with(json!({ "fields": { "a": "b" } }))),
+            (":delete", with(json!({ "allow_other_account": true }))),
+            (":delete", with(json!({ "connector": "staging" }))),
+            ("?dry_run=true", named.clone()),
+            ("/magic_link?x", named.clone()),
+            ("/refresh?x=1", named.clone()),
+            (":delete?dry_run=true", named.clone()),
+            ("/user/verify?x=1", json!({ "auth_request_id": "x", "identifier": "user" })),
+        ] {
+            let (status, answer) = stage.post(&format!("/api/v1/connected_accounts{path}"), body.clone()).await;
+            assert_eq!(status, 400, "{path} {body}: {answer}");
+        }
+        let two = json!({ "tool_name": "linear_viewer_get", "connection_name": "linear", "identifier": "user",
+            "params": { "a": 1 }, "tool_input": { "a": 2 } });
+        assert_eq!(stage.post("/api/v1/execute_tool", two).await.0, 400);
+        for path in ["/api/v1/execute_tool?dry_run", "/api/v1/execute_tool?dry_run="] {
+            let call = json!({ "tool_name": "linear_viewer_get", "connection_name": "linear", "identifier": "user" });
+            let (status, answer) = stage.post(path, call).await;
+            assert!(status == 400 && answer["error"]["message"].as_str().unwrap().contains("dry_run"), "{answer}");
+        }
+        for path in ["/api/v1/connected_accounts?identifier=", "/api/v1/connected_accounts?connection_names=,"] {
+            let answer = call(&stage.world, "GET", path, &[("authorization", &stage.operator)], None).await;
+            assert_eq!(answer.status, 400, "{path}");
+        }
+        assert!(stage.world.http.sent.borrow().is_empty() && stage.world.snapshots.0.borrow().is_empty());
+    });
+}
+
+#[test]
+fn a_secret_in_the_wrong_place_is_not_repeated() {
+    pollster::block_on(async {
+        let stage = Stage::open().await;
+        let secret = "ya29.a0, expected `x` \"y";
+        for (path, body) in [
+            ("/api/v1/connected_accounts", json!({ "authorization_details": { "oauth_token": secret } })),
+            ("/api/v1/connected_accounts", json!({ "fields": secret })),
+            (
+                "/api/v1/connected_accounts",
+                json!({ "authorization_details": { "oauth_token": { "access_token": "a", "scopes": secret } } }),
+            ),
+            (
+                "/api/v1/connections",
+                json!({ "name": "x", "connector": "github", "client_id": "c", "client_secret": "your-ya29.a0" }),
+            ),
+            ("/api/v1/connections", json!({ "name": "x", "connector": "github", "scopes": secret })),
+            ("/api/v1/callers", json!({ "name": "x", "scopes": secret })),
+        ] {
+            let (status, answer) = stage.post(path, body.clone()).await;
+            assert!(status == 400 && !answer.to_string().contains("ya29"), "{path} {body}: {answer}");
+        }
+    });
+}
+
 #[test]
 fn imported_tokens_are_looked_up_and_nothing_is_stored_unless_they_work() {
     pollster::block_on(async {

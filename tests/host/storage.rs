@@ -29,7 +29,8 @@ fn an_account_and_its_snapshot() {
         "updated_at": NOW, "last_used_at": null, "scopes": ["a"], "variables": { "site": "x" }, "access": "v1.k1.A",
         "stale_at": NOW + 3_570_000, "renew_at": NOW + 3_300_000,
     }));
-    assert_eq!(Snapshot::of(&account), snapshot);
+    assert_eq!(Snapshot::of(&account), Snapshot { epoch: Some(0), ..snapshot }, "a copy of before copies said it");
+    let _: Snapshot = both_ways(&serde_json::to_value(Snapshot::of(&account)).unwrap());
     assert_eq!(account.epoch, 0, "a record of before accounts counted their epochs");
     let later: Account = both_ways(&{
         let mut stored = serde_json::to_value(&account).unwrap();

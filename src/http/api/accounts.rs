@@ -73,6 +73,27 @@ struct OauthToken {
 }
 
 impl Body {
+    /// Reads the body of a route that takes some of its fields. What another route takes is not dropped without a word.
+    fn read(call: &Call<'_>, taken: &[&str]) -> Result<Self> {
+        call.query.only(&[])?;
+        let body: Self = call.json()?;
+        let given = [
+            ("user_verify_url", body.user_verify_url.is_some()),
+            ("state", body.state.is_some()),
+            ("connected_account", body.connected_account.is_some()),
+            ("authorization_details", body.authorization_details.is_some()),
+            ("fields", !body.fields.is_empty()),
+            ("allow_other_account", body.allow_other_account),
+        ];
+        match given.into_iter().find(|(name, is_given)| *is_given && !taken.contains(name)) {
+            Some((name @ ("user_verify_url" | "state"), _)) => Err(Error::invalid(format!(
+                "`{name}` goes to POST /api/v1/connected_accounts/magic_link; here it would mean nothing"
+            ))),
+            Some((name, _)) => Err(Error::invalid(format!("`{name}` would mean nothing here; leave it out"))),
+            None => Ok(body),
+        }
+    }
+
     fn named(&self) -> Named {
         Named {
             id: self.id.clone(),
@@ -118,10 +139,13 @@ fn birth(used: &Used, body: &Body) -> Result<Birth> {
 /// Makes an account, with imported tokens if given.
 pub async fn create(call: &Call<'_>) -> Result<Response> {
     let who = call.caller(&[Scope::Accounts]).await?;
-    let body: Body = call.json()?;
+    let body = Body::read(call, &["connected_account", "authorization_details", "fields", "allow_other_account"])?;
     let used = used(call, &who, &body.named()).await?;
     let birth = birth(&used, &body)?;
     let nested = body.connected_account.and_then(|given| given.authorization_details);
+    if nested.is_some() && body.authorization_details.is_some() {
+        return Err(Error::invalid("authorization_details stands in connected_account too; send it once"));
+    }
     let import = match nested.or(body.authorization_details) {
         Some(Details { oauth_token: token }) => {
             who.grant.require(Scope::Tokens)?;
@@ -222,7 +246,10 @@ pub async fn auth(call: &Call<'_>) -> Result<Response> {
 /// A link for the user.
 pub async fn magic_link(call: &Call<'_>) -> Result<Response> {
     let who = call.caller(&[Scope::Accounts]).await?;
-    let body: Body = call.json()?;
+    let body = Body::read(call, &["user_verify_url", "state", "fields", "allow_other_account"])?;
+    if body.state.is_some() && body.user_verify_url.is_none() {
+        return Err(Error::invalid("state goes along to user_verify_url, which is missing"));
+    }
     let used = used(call, &who, &body.named()).await?;
     let verify = match &body.user_verify_url {
         Some(url) => {
@@ -299,6 +326,7 @@ struct VerifyBody {
 /// The operator's backend says who connected.
 pub async fn verify(call: &Call<'_>) -> Result<Response> {
     let who = call.caller(&[Scope::Accounts]).await?;
+    call.query.only(&[])?;
     let body: VerifyBody = call.json()?;
     check_identifier(&body.identifier)?;
     let unknown = || Error::invalid("auth_request_id is not one of ours");
@@ -330,7 +358,7 @@ pub async fn verify(call: &Call<'_>) -> Result<Response> {
 /// Renews now.
 pub async fn refresh(call: &Call<'_>) -> Result<Response> {
     let who = call.caller(&[Scope::Accounts]).await?;
-    let body: Body = call.json()?;
+    let body = Body::read(call, &[])?;
     let used = used(call, &who, &body.named()).await?;
     let Reply::Snapshot(snapshot) = call.app.accounts.ask(&used.id, by(&who, Command::Renew)).await? else {
         return Err(unexpected());
@@ -347,7 +375,7 @@ fn is_without_connection(error: &Error) -> bool {
 /// Revokes and forgets.
 pub async fn disconnect(call: &Call<'_>) -> Result<Response> {
     let who = call.caller(&[Scope::Accounts]).await?;
-    let body: Body = call.json()?;
+    let body = Body::read(call, &[])?;
     let id = match used(call, &who, &body.named()).await {
         Ok(used) => used.id,
         // An account outlives its connection, and can still be made to forget its tokens by id.

@@ -6,7 +6,7 @@ use crate::code::Code;
 use crate::connection::{self, Connection, Endpoints, method_name, placeholder};
 use crate::digest;
 use crate::error::{Error, Problem, Result};
-use crate::http::{Call, Who, json_response};
+use crate::http::{Call, Who, json_response, unfit};
 use crate::ports::Response;
 use crate::secret::Secret;
 use crate::timestamp;
@@ -140,8 +140,7 @@ fn apply(call: &Call<'_>, connection: &mut Connection, change: Change, is_new: b
 }
 
 fn change(value: Value) -> Result<Change> {
-    serde_json::from_value(value)
-        .map_err(|error| Error::invalid(format!("the body is not what this route takes: {error}")))
+    serde_json::from_value(value).map_err(|error| unfit(&error))
 }
 
 /// Lists connections.

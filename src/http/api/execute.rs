@@ -64,6 +64,11 @@ async fn run(call: &Call<'_>, who: &Who, id: &str) -> Result<Response> {
             format!("{} is a tool of {}, and the account is one of {}", tool.name, connector.name, used.connector.name);
         return Err(Error::invalid(message).of(connector.id));
     }
+    if body.params.is_some() && body.tool_input.is_some() && body.params != body.tool_input {
+        return Err(
+            Error::invalid("`params` and `tool_input` mean the same and differ; send one of them").of(connector.id)
+        );
+    }
     let input = body.params.or(body.tool_input).unwrap_or(json!({}));
     if dry_run {
         let request = execute::dry_run(call.app, tool, &used, input).await.map_err(|error| error.of(connector.id))?;
