@@ -425,7 +425,8 @@ fn kept(response: &Response, body: &Reading, scrub: &Scrub) -> Option<Value> {
     Some(Value::String(scrub.beginning(&String::from_utf8_lossy(head), KEPT)))
 }
 
-/// Seconds to wait, from the first place that says so.
+/// Seconds to wait, from the first place that says so. A time in the past, or a wait of nothing, says nothing: there may be
+/// more at the next place, and what was learnt before is not undone by it.
 pub fn retry_after(errors: &Errors, response: &Response, body: &Value, now: Millis) -> Option<u64> {
     const USUAL: RetryAfter = RetryAfter { header: "retry-after", at: "", unit: RetryUnit::WaitSeconds };
     errors.retry_after.iter().chain([&USUAL]).find_map(|place| {
@@ -444,8 +445,8 @@ pub fn retry_after(errors: &Errors, response: &Response, body: &Value, now: Mill
             RetryUnit::AtEpochMilliseconds => number? - as_f64(now),
             RetryUnit::AtTimestamp => until(timestamp::parse(&text)?, now),
         };
-        // A wait of a day or more is a mistake of ours or theirs; so is one in the past.
-        Some(whole_seconds(millis.clamp(0.0, 86_400_000.0)))
+        // A wait of a day or more is a mistake of ours or theirs.
+        (millis > 0.0).then(|| whole_seconds(millis.min(86_400_000.0)))
     })
 }
 

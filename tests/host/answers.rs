@@ -11,10 +11,11 @@ use valetkey::catalog;
 use valetkey::code::Code;
 use valetkey::error::{Error, Origin};
 use valetkey::ports::{Body, Millis, Response, Unanswered};
+use valetkey::scrub::Scrub;
 use valetkey::secret::Secret;
 use valetkey::tool::execute::{self, Effects};
-use valetkey::tool::reading::MOST_VALUES;
-use valetkey::tool::response::Outcome;
+use valetkey::tool::reading::{MOST_VALUES, Reading};
+use valetkey::tool::response::{self, Outcome};
 use valetkey::{connection, digest};
 
 const TOKEN: &str = "the/access+token=0123";
@@ -383,4 +384,40 @@ fn each_request_that_was_not_foreseen_takes_a_permit() {
             assert_eq!(sent(&world).len(), requests, "{what}");
         });
     }
+}
+
+#[test]
+fn a_reset_in_the_past_says_nothing_and_the_next_place_is_asked() {
+    pollster::block_on(async {
+        let past = (NOW / 1000 - 60).to_string();
+        let limited = |headers: &[(&str, &str)]| {
+            let answer = reply(429, &json!({ "message": "API rate limit exceeded" }));
+            headers.iter().fold(answer, |answer, (name, value)| answer.with_header(name, value))
+        };
+        let reset = ("x-ratelimit-reset", past.as_str());
+        for (connector, headers, wait) in [
+            ("github", vec![reset, ("retry-after", "0")], 30),
+            ("github", vec![reset, ("retry-after", "-5")], 30),
+            ("github", vec![("retry-after", "0"), ("x-ratelimit-reset", "1800000090")], 90),
+            // Its own place comes first, then the usual one, then the rule's wait.
+            ("intercom", vec![reset, ("retry-after", "7")], 7),
+            ("intercom", vec![reset], 10),
+            ("intercom", vec![("x-ratelimit-reset", "1800000000")], 10),
+            ("intercom", vec![("x-ratelimit-reset", "1800000001")], 1),
+        ] {
+            let response = limited(&headers);
+            let connector = catalog::find_connector(connector).unwrap();
+            let body = Reading::of_failure(response.body.bytes());
+            let error = response::failure(connector, &response, &body, &Scrub::default, NOW).unwrap();
+            assert_eq!(error.code, Code::RateLimitExceeded);
+            assert_eq!(error.details.retry_after, Some(wait), "{} {headers:?}", connector.id);
+        }
+        // A wait of nothing would lift what was learnt before.
+        let world = world("github", &[], vec![Ok(limited(&[reset]))]).await;
+        let input = || json!({ "owner": "o", "repo": "r" });
+        assert_eq!(call(&world.app, "github_repo_get", input()).await.unwrap_err().details.origin, Origin::Provider);
+        let error = call(&world.app, "github_repo_get", input()).await.unwrap_err();
+        assert_eq!((error.code, error.details.retry_after), (Code::RateLimitExceeded, Some(30)));
+        assert_eq!(sent(&world).len(), 1, "the wait is kept");
+    });
 }
