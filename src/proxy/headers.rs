@@ -1,7 +1,7 @@
 //! Which headers go through the proxy, in each direction. All others are nobody's business but the two ends'.
 
 use super::{ACCOUNT_ID, CONNECTION_NAME, IDENTIFIER, LINKS};
-use ::http::HeaderMap;
+use ::http::{HeaderMap, HeaderValue};
 use std::collections::HashSet;
 
 /// Headers that belong to one hop (RFC 9110 section 7.6.1).
@@ -33,9 +33,33 @@ const OF_THE_SITE: &[&str] = &[
 /// Headers of the platform and of valetkey: nobody else sets them.
 const PREFIXES: &[&str] = &["cf-", "x-forwarded-", "x-valetkey-"];
 
+/// Encodings of an answer that the platform unpacks where one is read here. In another a refusal would be noise.
+const UNPACKED: &[&str] = &["gzip", "br", "identity"];
+
 /// The headers of a caller's request that the provider gets.
 pub(super) fn of_request(headers: &HeaderMap) -> HeaderMap {
-    passed(headers, OF_THE_CALLER)
+    let mut passed = passed(headers, OF_THE_CALLER);
+    if passed.contains_key("accept-encoding") {
+        let encodings = encodings(&passed);
+        passed.insert("accept-encoding", encodings);
+    }
+    passed
+}
+
+/// What a caller can unpack (RFC 9110 section 12.5.3) and the platform, too.
+fn encodings(headers: &HeaderMap) -> HeaderValue {
+    let asked = headers.get_all("accept-encoding").iter().filter_map(|value| value.to_str().ok());
+    let name = |asked: &str| asked.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let known: Vec<&str> = asked
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|asked| UNPACKED.contains(&&*name(asked)))
+        .collect();
+    // Without the header, the platform would ask for what it can unpack and the caller perhaps cannot.
+    HeaderValue::from_str(&known.join(", "))
+        .ok()
+        .filter(|value| !value.is_empty())
+        .unwrap_or(HeaderValue::from_static("identity"))
 }
 
 /// The headers of a provider's answer that the caller gets.

@@ -254,8 +254,12 @@ pub fn failure(
         return None;
     }
     let scrub = scrub();
+    let hides_its_reason = hides_its_reason(errors, response, body);
     let Said { provider_code, words, rule } = said(errors, response, body);
     let mut code = rule.and_then(|rule| Code::parse(rule.error)).unwrap_or_else(|| by_status(response.status));
+    if code == Code::ReauthorizationRequired && hides_its_reason {
+        code = Code::ProviderError;
+    }
     let mut missing = needed_scopes(errors, json);
     if matches!(code, Code::ResourceNotFound | Code::ProviderPermissionDenied)
         && let Some(needed) = missing_scopes(errors, response)
@@ -295,10 +299,34 @@ pub fn ends_token(connector: &Connector, response: &Response, now: Millis) -> bo
     failure.is_some_and(|error| error.code == Code::ReauthorizationRequired)
 }
 
-/// Whether a failure may mean that the token has ended although it does not say so: some answer "not there" then.
+/// Whether a failure may mean that the token has ended although it does not say so: some answer "not there" then, and a 401
+/// may be of one that stands before the API.
 pub fn doubts_token(connector: &Connector, response: &Response, body: &Reading) -> bool {
     let errors = &connector.errors;
-    errors.rules.iter().any(|rule| rule.renew) && said(errors, response, body).rule.is_some_and(|rule| rule.renew)
+    hides_its_reason(errors, response, body)
+        || errors.rules.iter().any(|rule| rule.renew)
+            && said(errors, response, body).rule.is_some_and(|rule| rule.renew)
+}
+
+/// Whether a 401 cannot be read although the connector tells by codes or words which of them mean a dead token. It may be of
+/// an edge before the API, or packed in a way that is not unpacked here, and must not end an account.
+fn hides_its_reason(errors: &Errors, response: &Response, body: &Reading) -> bool {
+    const UNAUTHORIZED: u16 = 401;
+    let tells_apart = |rule: &Rule| {
+        let dead = rule.status.is_empty() && Code::parse(rule.error) == Some(Code::ReauthorizationRequired);
+        let concerned = dead || rule.status.contains(&UNAUTHORIZED);
+        concerned && !(rule.codes.is_empty() && rule.message_contains.is_empty())
+    };
+    let is_readable = || match body {
+        Reading::Json(_) | Reading::Nothing => true,
+        Reading::NotJson | Reading::TooMany | Reading::Unread => {
+            let claims_json = response.header("content-type").is_some_and(|kind| kind.contains("json"));
+            !claims_json && plain_text(response, body).is_some()
+        }
+    };
+    // A header is read in any case.
+    let by_header = || said(errors, response, body).rule.is_some_and(|rule| !rule.header.0.is_empty());
+    response.status == UNAUTHORIZED && errors.rules.iter().any(tells_apart) && !is_readable() && !by_header()
 }
 
 /// A provider's failure in its own words, and the rule that knows it.

@@ -421,3 +421,28 @@ fn a_reset_in_the_past_says_nothing_and_the_next_place_is_asked() {
         assert_eq!(sent(&world).len(), 1, "the wait is kept");
     });
 }
+
+#[test]
+fn a_401_that_cannot_be_read_is_a_doubt_where_words_tell_what_it_means() {
+    pollster::block_on(async {
+        let tokens = || Ok(reply(200, &json!({ "access_token": "access-token-new", "expires_in": 3600 })));
+        let page = || Answer::Ok(Response::new(401, "text/html", "<html>Authorization Required</html>"));
+        // A rule for every 401 is for those that no other rule can have known.
+        let zoom = catalog::find_connector("zoom").unwrap();
+        assert!(!response::ends_token(zoom, &page().unwrap(), NOW));
+        assert!(response::ends_token(zoom, &reply(401, &json!({ "code": 124, "message": "Invalid token" })), NOW));
+        // What is read in a header is read.
+        let jira = catalog::find_connector("jira").unwrap();
+        let failed = page().map(|page| page.with_header("x-seraph-loginreason", "AUTHENTICATED_FAILED"));
+        assert!(
+            response::ends_token(jira, &failed.unwrap(), NOW) && !response::ends_token(jira, &page().unwrap(), NOW)
+        );
+        // The token is renewed once, and the account goes on.
+        let world = world("airtable", &[], vec![page(), tokens(), page(), page()]).await;
+        for requests in [3, 4] {
+            let error = call(&world.app, "airtable_list_bases", json!({})).await.unwrap_err();
+            assert_eq!(error.code, Code::ProviderError, "{error}");
+            assert_eq!(sent(&world).len(), requests);
+        }
+    });
+}

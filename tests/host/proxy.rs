@@ -90,6 +90,57 @@ fn a_401_ends_an_account_only_when_the_connectors_rules_say_so() {
 }
 
 #[test]
+fn a_401_that_cannot_be_read_ends_nothing_where_the_connector_tells_401s_apart() {
+    // zlib: what the platform does not unpack arrives as it was packed.
+    let packed = [b"\x78\x9c\xab\x56\x72\x75".as_slice(), &[0xff; 40]].concat();
+    let long = format!("<html>{}</html>", "x".repeat(3_000));
+    pollster::block_on(async {
+        for (connector, kind, body, expected) in [
+            ("clickup", "text/html", b"<html>Authorization Required</html>".to_vec(), "ACTIVE"),
+            ("clickup", "text/html", long.into_bytes(), "ACTIVE"),
+            ("clickup", "application/json", packed.clone(), "ACTIVE"),
+            ("clickup", "application/json", b"{\"err\":\"Token inv".to_vec(), "ACTIVE"),
+            ("clickup", "application/json", b"Unauthorized".to_vec(), "ACTIVE"),
+            // What says nothing hides nothing, and words are words.
+            ("clickup", "application/json", Vec::new(), "EXPIRED"),
+            ("clickup", "text/plain", b"Unauthorized".to_vec(), "EXPIRED"),
+            ("github", "application/json", packed, "EXPIRED"),
+        ] {
+            let answer = body.clone();
+            let (world, bearer, id) = with_account(connector, json!({}), move |_| {
+                Ok(Response { body: Body::Bytes(answer.clone()), ..Response::new(401, kind, "") })
+            })
+            .await;
+            let back = proxied(&world, &bearer, &id, "GET", "thing", &[]).await;
+            assert_eq!((back.status, back.body.bytes()), (401, body.as_slice()));
+            let shown = String::from_utf8_lossy(&body);
+            assert_eq!(status_of(&world, &bearer, &id).await, expected, "{connector} {kind} {shown:.40}");
+        }
+    });
+}
+
+#[test]
+fn a_caller_asks_for_no_encoding_that_the_platform_does_not_unpack() {
+    pollster::block_on(async {
+        let (world, bearer, id) =
+            with_account("github", json!({}), |_| Ok(Response::new(200, "application/json", "{}"))).await;
+        for (asked, wanted) in [
+            ("gzip, deflate, br, zstd", "gzip, br"),
+            ("GZIP;q=0.5,identity;q=0", "GZIP;q=0.5, identity;q=0"),
+            ("deflate", "identity"),
+            ("*", "identity"),
+            ("", "identity"),
+        ] {
+            proxied(&world, &bearer, &id, "GET", "user", &[("accept-encoding", asked)]).await;
+            let sent = world.http.sent.borrow_mut().pop().unwrap();
+            assert_eq!(sent.headers["accept-encoding"], wanted, "{asked:?}");
+        }
+        proxied(&world, &bearer, &id, "GET", "user", &[]).await;
+        assert!(!world.http.sent.borrow()[0].headers.contains_key("accept-encoding"), "nothing is made up");
+    });
+}
+
+#[test]
 fn a_connection_that_breaks_is_tried_once_more_where_that_is_safe() {
     pollster::block_on(async {
         for (method, breaks, status, sent) in
