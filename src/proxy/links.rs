@@ -9,8 +9,8 @@ use url::Url;
 /// Headers that hold one address.
 const ONE_ADDRESS: [&str; 2] = ["location", "content-location"];
 
-/// Changes the headers of an answer to a request for `asked`. What names another host stays as it is, and so does a
-/// relative address that is not below the API's base.
+/// Changes the headers of an answer to a request for `asked`. What names a host that is none of the connector's stays as it
+/// is, and so does a path that is not below the API's base: it leads to ourselves in any case.
 pub(super) fn lead_back(headers: &mut HeaderMap, target: &Target<'_>, asked: &str, base_url: &str) {
     let Ok(asked) = Url::parse(asked) else { return };
     let back = |address: &str| back(address, target, &asked, base_url);
@@ -30,13 +30,14 @@ pub(super) fn lead_back(headers: &mut HeaderMap, target: &Target<'_>, asked: &st
     }
 }
 
-/// Addresses of one Link header that are looked at; pages have a handful.
+/// Addresses of one Link header that are looked at; pages have a handful. What follows is dropped with all that belongs to it:
+/// nobody knows where it would lead a client.
 pub const MOST_LINKS: usize = 100;
 
 /// Changes the addresses of a Link header (RFC 8288 section 3): what stands in angle brackets outside of quotes.
 fn each_address(text: &str, change: &dyn Fn(&str) -> Option<String>) -> String {
     let (mut out, mut rest, mut quoted, mut links) = (String::with_capacity(text.len()), text, false, 0);
-    while let Some(at) = rest.find(['"', '\\', '<']).filter(|_| links < MOST_LINKS) {
+    while let Some(at) = rest.find(['"', '\\', '<']) {
         let (before, found) = rest.split_at(at);
         out.push_str(before);
         let length = match found.as_bytes()[0] {
@@ -47,6 +48,10 @@ fn each_address(text: &str, change: &dyn Fn(&str) -> Option<String>) -> String {
             // A backslash takes the next character with it.
             b'\\' => found.char_indices().nth(2).map_or(found.len(), |(at, _)| at),
             _ if quoted => 1,
+            _ if links == MOST_LINKS => {
+                out.truncate(out.trim_end_matches([',', ' ', '\t']).len());
+                return out;
+            }
             _ => {
                 // Without an end nothing that follows is an address either.
                 let Some(end) = found.find('>') else { return out + found };
@@ -76,8 +81,16 @@ fn back(address: &str, target: &Target<'_>, asked: &Url, base_url: &str) -> Opti
     let base = target.base().ok()?;
     match below(there.as_str(), &base) {
         Some(rest) => Some(format!("{base_url}/proxy/{}{fragment}", rest.trim_start_matches('/'))),
-        None => Url::parse(address).is_ok().then(|| format!("{base_url}/proxy/{there}{fragment}")),
+        None => leaves(address, base_url).then(|| format!("{base_url}/proxy/{there}{fragment}")),
     }
+}
+
+/// Whether a client that found the address in an answer of ours would go to another host: it names one, with a scheme or
+/// without (`//host/x`, RFC 3986 section 4.2; and what browsers take for that).
+fn leaves(address: &str, base_url: &str) -> bool {
+    let ours = Url::parse(base_url).ok();
+    let led = ours.as_ref().and_then(|ours| ours.join(address).ok());
+    ours.zip(led).is_none_or(|(ours, led)| ours.origin() != led.origin())
 }
 
 #[cfg(test)]
@@ -92,9 +105,15 @@ mod tests {
             changed.set(changed.get() + 1);
             None
         };
-        let many = "<a>,".repeat(100_000);
-        assert_eq!(each_address(&many, &count), many);
+        // What is not looked at is not handed out: it could lead a client with our token to the provider.
+        let many = "<a>;rel=x, ".repeat(100_000);
+        let kept = "<a>;rel=x, ".repeat(MOST_LINKS);
+        assert!(each_address(&many, &count) == kept.trim_end_matches(", "));
         assert_eq!(changed.replace(0), MOST_LINKS);
+        let most = format!("{kept}<b>");
+        assert_eq!(each_address(kept.trim_end(), &count), kept.trim_end());
+        assert_eq!(each_address(&most, &count), kept.trim_end_matches(", "));
+        changed.set(0);
         let unended = "<".repeat(1_000_000);
         assert_eq!(each_address(&unended, &count), unended);
         assert_eq!(changed.get(), 0);

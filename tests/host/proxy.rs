@@ -180,6 +180,13 @@ fn links_to_the_providers_api_lead_back_through_the_proxy() {
                 "/away" => Response::new(302, "text/plain", "").with_header("location", "https://evil.example/steal"),
                 "/plain" => Response::new(302, "text/plain", "").with_header("location", "http://api.github.com/user"),
                 "/relative" => Response::new(302, "text/plain", "").with_header("location", "/user?x"),
+                "/network" => Response::new(302, "text/plain", "").with_header("location", "//uploads.github.com/x"),
+                "/backslash" => Response::new(302, "text/plain", "").with_header("location", "/\\uploads.github.com/x"),
+                "/network-away" => Response::new(302, "text/plain", "").with_header("location", "//evil.example/steal"),
+                "/networks" => Response::new(200, "application/json", "[]").with_header(
+                    "link",
+                    "<//uploads.github.com/x>; rel=next, <//api.github.com/y>; rel=last, <//evil.example/>; rel=help",
+                ),
                 "/spoof" => {
                     Response::new(302, "text/plain", "").with_header("location", "https://api.github.com.evil.example/")
                 }
@@ -205,11 +212,19 @@ fn links_to_the_providers_api_lead_back_through_the_proxy() {
             ("away", "https://evil.example/steal"),
             ("plain", "https://vk.example.com/proxy/user"),
             ("relative", "https://vk.example.com/proxy/user?x"),
+            ("network", "https://vk.example.com/proxy/https://uploads.github.com/x"),
+            ("backslash", "https://vk.example.com/proxy/https://uploads.github.com/x"),
+            ("network-away", "//evil.example/steal"),
             ("spoof", "https://api.github.com.evil.example/"),
         ] {
             assert_eq!(get(path, &[]).await.header("location"), Some(location), "{path}");
         }
         assert_eq!(get("made", &[]).await.header("content-location"), Some("https://vk.example.com/proxy/a/1"));
+        assert_eq!(
+            get("networks", &[]).await.header("link").unwrap(),
+            "<https://vk.example.com/proxy/https://uploads.github.com/x>; rel=next, <https://vk.example.com/proxy/y>; \
+             rel=last, <//evil.example/>; rel=help"
+        );
         // What was handed out leads to where the provider meant.
         world.http.sent.borrow_mut().clear();
         get("https://uploads.github.com/x?y", &[]).await;
@@ -230,6 +245,26 @@ fn links_lead_back_also_where_the_api_was_moved() {
         let page = proxied(&world, &bearer, &id, "GET", "user", &[]).await;
         assert_eq!(page.header("link"), Some("<https://vk.example.com/proxy/user?page=2>; rel=next"));
         assert_eq!(world.http.sent.borrow()[0].url, "https://egress.example.com/gh/user");
+    });
+}
+
+#[test]
+fn an_address_of_the_providers_host_leads_back_also_outside_of_the_apis_base() {
+    pollster::block_on(async {
+        // The base is https://api.clickup.com/api.
+        let (world, bearer, id) = with_account("clickup", json!({}), |_| {
+            Ok(Response::new(200, "application/json", "[]")
+                .with_header("link", "<//api.clickup.com/files/x>; rel=next")
+                .with_header("location", "/files/x"))
+        })
+        .await;
+        let page = proxied(&world, &bearer, &id, "GET", "team", &[]).await;
+        assert_eq!(
+            page.header("link"),
+            Some("<https://vk.example.com/proxy/https://api.clickup.com/files/x>; rel=next")
+        );
+        // A path leads to ourselves in any case.
+        assert_eq!(page.header("location"), Some("/files/x"));
     });
 }
 
