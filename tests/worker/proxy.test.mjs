@@ -218,7 +218,7 @@ test("header values arrive byte for byte in both directions, also those that are
     connection.once("data", (bytes) => {
       seen = bytes;
       connection.end(Buffer.concat([Buffer.from("HTTP/1.1 200 OK\r\nx-utf8: "), utf8, Buffer.from("\r\nx-latin1: "), latin1,
-        Buffer.from("\r\nset-cookie: gone=1\r\nx-valetkey-error: gone\x01=2\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 21\r\n\r\n{\"id\":1,\"login\":\"jo\"}")]));
+        Buffer.from("\r\nset-cookie: gone=1\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 21\r\n\r\n{\"id\":1,\"login\":\"jo\"}")]));
     });
   });
   await new Promise((done) => socket.listen(0, "127.0.0.1", done));
@@ -227,7 +227,7 @@ test("header values arrive byte for byte in both directions, also those that are
     const { hostname, port } = new URL(world.url);
     const client = connect(Number(port), hostname);
     const lines = [`GET /proxy/user HTTP/1.1`, `host: ${hostname}:${port}`, `authorization: Bearer ${await api.bearer()}`, `connected_account_id: ${id}`, "connection: close"];
-    client.write(Buffer.concat([Buffer.from(`${lines.join("\r\n")}\r\nx-utf8: `), utf8, Buffer.from("\r\nx-latin1: "), latin1, Buffer.from("\r\nx-forwarded-for: gone\x01=3\r\ncookie: gone\x02=4\r\n\r\n")]));
+    client.write(Buffer.concat([Buffer.from(`${lines.join("\r\n")}\r\nx-utf8: `), utf8, Buffer.from("\r\nx-latin1: "), latin1, Buffer.from("\r\nx-forwarded-for: gone\x01=2\r\ncookie: gone\x02=3\r\n\r\n")]));
     const parts = [];
     for await (const part of client) parts.push(part);
     const answer = Buffer.concat(parts);
@@ -235,7 +235,8 @@ test("header values arrive byte for byte in both directions, also those that are
       assert.ok(bytes.includes(Buffer.concat([Buffer.from("x-utf8: "), utf8, Buffer.from("\r\n")])), `UTF-8 in ${where}: ${bytes.toString("latin1")}`);
       assert.ok(bytes.includes(Buffer.concat([Buffer.from("x-latin1: "), latin1, Buffer.from("\r\n")])), `Latin-1 in ${where}: ${bytes.toString("latin1")}`);
     }
-    // Also what the platform holds and Rust's own type for a header does not: a control character.
+    // Also what the platform holds and Rust's own type for a header does not: a control character. (In an answer Node's
+    // parser, behind which the APIs of these tests are, refuses it.)
     assert.ok(!/gone[\x01\x02]?=/.test(answer.toString("latin1") + seen.toString("latin1")), "what stays here stays here");
     assert.ok(!seen.includes("connected_account_id"), "what stays here stays here");
   } finally {
