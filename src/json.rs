@@ -4,10 +4,18 @@
 //! item of an array, and `[name=Subject]` the first item whose member `name` is `Subject`, in any case.
 
 mod count;
+
 pub use count::count;
 
 use crate::template::{self, Piece};
+use serde::de::{DeserializeOwned, Error as _};
 use serde_json::{Map, Value};
+
+/// Reads bytes that should be JSON. By way of a text: a reader of texts and one of bytes would both be in the Worker, for each
+/// type that is read.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_str(std::str::from_utf8(bytes).map_err(serde_json::Error::custom)?)
+}
 
 /// The value at a place.
 pub fn find<'a>(value: &'a Value, pointer: &str) -> Option<&'a Value> {

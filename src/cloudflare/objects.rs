@@ -10,7 +10,7 @@ use futures_util::pin_mut;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
-use worker::{Delay, Env, Method, ObjectNamespace, RequestInit, Stub};
+use worker::{Delay, Env, Method, ObjectNamespace, Stub};
 
 /// Longer than the slowest thing an account does: a token request, then a look-up or two.
 const ACCOUNT_DEADLINE: Duration = Duration::from_secs(45);
@@ -85,10 +85,12 @@ async fn ask<T: DeserializeOwned>(
 }
 
 async fn send(stub: &Stub, text: String) -> worker::Result<String> {
-    let mut init = RequestInit::new();
-    init.with_method(Method::Post).with_body(Some(text.into()));
-    let request = worker::Request::new_with_init("https://object/", &init)?;
-    let mut response = stub.fetch_with_request(request).await?;
+    // The SDK's own form would bring the `cf` properties along, of which an object knows none.
+    let init = web_sys::RequestInit::new();
+    init.set_method(Method::Post.as_ref());
+    init.set_body(&text.into());
+    let request = web_sys::Request::new_with_str_and_init("https://object/", &init)?;
+    let mut response = stub.fetch_with_request(request.into()).await?;
     response.text().await
 }
 

@@ -237,7 +237,7 @@ impl Call<'_> {
             let message = format!("the body has more than {MOST_BODY_VALUES} values; send fewer at a time");
             return Err(Error::invalid(message));
         }
-        serde_json::from_slice(bytes).map_err(|error| unfit(&error))
+        crate::json::parse(bytes).map_err(|error| unfit(&error))
     }
 }
 

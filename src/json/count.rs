@@ -8,7 +8,7 @@ use std::fmt;
 /// How many values a JSON text has; counting ends above `most`. None when it is no JSON.
 pub fn count(bytes: &[u8], most: u32) -> Option<u32> {
     let seen = Cell::new(0);
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let mut deserializer = serde_json::Deserializer::from_str(std::str::from_utf8(bytes).ok()?);
     match Counted(&seen, most).deserialize(&mut deserializer).and_then(|()| deserializer.end()) {
         Ok(()) => Some(seen.get()),
         Err(_) if seen.get() > most => Some(seen.get()),

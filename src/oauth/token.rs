@@ -227,7 +227,7 @@ fn parse(response: &Response) -> Option<Value> {
     }
     match json::count(bytes, MOST_VALUES) {
         Some(values) if values > MOST_VALUES => return None,
-        Some(_) => return serde_json::from_slice(bytes).ok().filter(Value::is_object),
+        Some(_) => return json::parse(bytes).ok().filter(Value::is_object),
         None => {}
     }
     let fields: Map<_, _> = form_urlencoded::parse(bytes)

@@ -59,7 +59,7 @@ pub async fn dry_run(app: &App, tool: &'static Tool, used: &Used, input: Value) 
         .map(|(name, value)| (name.to_string(), json!(String::from_utf8_lossy(value.as_bytes()))))
         .collect();
     let bytes = request.body.bytes();
-    let body = match serde_json::from_slice::<Value>(bytes) {
+    let body = match json::parse::<Value>(bytes) {
         Ok(json) => json,
         Err(_) if bytes.is_empty() => Value::Null,
         Err(_) => match std::str::from_utf8(bytes) {

@@ -39,7 +39,7 @@ impl Reading {
                 None => return Self::NotJson,
             }
         }
-        serde_json::from_slice(bytes).map_or(Self::NotJson, Self::Json)
+        json::parse(bytes).map_or(Self::NotJson, Self::Json)
     }
 
     /// Reads a body that may be a failure, and is nothing that is handed on as JSON.

@@ -138,7 +138,7 @@ impl Run {
             Ok(outcome) if outcome.size() > LONGEST => (Ok(outcome.into_body(&self.id)), Some(self.too_long())),
             Ok(outcome) => {
                 let bytes = outcome.into_body(&self.id).into_bytes();
-                let kept = serde_json::from_slice::<Value>(&bytes).map(|body| json!({ "status": 200, "body": body }));
+                let kept = crate::json::parse::<Value>(&bytes).map(|body| json!({ "status": 200, "body": body }));
                 (Ok(Body::Bytes(bytes)), Some(kept.unwrap_or_else(|_| self.too_long())))
             }
             Err(error) => {

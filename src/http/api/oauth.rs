@@ -71,7 +71,7 @@ pub async fn token(call: &Call<'_>) -> Result<Response> {
 
 /// The form, or the same as JSON. A parameter that is given twice makes it no form (RFC 6749 section 3.2).
 fn form(body: &[u8]) -> std::result::Result<HashMap<String, String>, String> {
-    if let Ok(form) = serde_json::from_slice::<HashMap<String, String>>(body) {
+    if let Ok(form) = crate::json::parse::<HashMap<String, String>>(body) {
         return Ok(form);
     }
     let mut form = HashMap::new();
