@@ -324,9 +324,11 @@ fn hides_its_reason(errors: &Errors, response: &Response, body: &Reading) -> boo
             !claims_json && plain_text(response, body).is_some()
         }
     };
-    // A header is read in any case.
-    let by_header = || said(errors, response, body).rule.is_some_and(|rule| !rule.header.0.is_empty());
-    response.status == UNAUTHORIZED && errors.rules.iter().any(tells_apart) && !is_readable() && !by_header()
+    // A header is read in any case, and words that are known have been, whatever the answer calls itself.
+    let by_rule =
+        |rule: &Rule| !(rule.header.0.is_empty() && rule.codes.is_empty() && rule.message_contains.is_empty());
+    let is_known = || said(errors, response, body).rule.is_some_and(by_rule);
+    response.status == UNAUTHORIZED && errors.rules.iter().any(tells_apart) && !is_readable() && !is_known()
 }
 
 /// A provider's failure in its own words, and the rule that knows it.

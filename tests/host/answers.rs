@@ -437,6 +437,11 @@ fn a_401_that_cannot_be_read_is_a_doubt_where_words_tell_what_it_means() {
         assert!(
             response::ends_token(jira, &failed.unwrap(), NOW) && !response::ends_token(jira, &page().unwrap(), NOW)
         );
+        // So are words that are known, though they are not what the answer says it is.
+        let trello = catalog::find_connector("trello").unwrap();
+        let plain = |words: &str| Response::new(401, "application/json", words.to_owned());
+        assert!(response::ends_token(trello, &plain("invalid token"), NOW));
+        assert!(!response::ends_token(trello, &plain("<html>Authorization Required</html>"), NOW));
         // The token is renewed once, and the account goes on.
         let world = world("airtable", &[], vec![page(), tokens(), page(), page()]).await;
         for requests in [3, 4] {
