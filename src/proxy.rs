@@ -143,6 +143,7 @@ impl Proxied<'_> {
         let Some(wait) = wait.filter(|wait| *wait > 0) else { return };
         let error = Error::new(Code::RateLimitExceeded, "learnt").with(|details| {
             details.origin = Origin::Provider;
+            details.provider_status = Some(answer.status);
             details.retry_after = Some(wait);
             details.limit_type = Some("requests".into());
         });

@@ -212,7 +212,8 @@ impl Object {
     /// Ends one grant, and forgets it unless it is worth another try.
     async fn end(&self, leftover: Leftover) {
         let Some(account) = self.find() else { return };
-        let Leftover { tokens, variables, id, tries, .. } = leftover.clone();
+        let Leftover { tokens, variables, id, tries, next_try_at } = leftover.clone();
+        let is_early = self.now() < next_try_at;
         let outcome = self.revoke(&Account { tokens: Some(tokens), variables, ..account }).await;
         let mut leftovers = self.leftovers();
         let (again, ended) = match outcome {
@@ -222,13 +223,14 @@ impl Object {
                 (false, Ended::Done)
             }
             Some(Err(NotRevoked { why, for_now })) => {
-                let again = for_now && tries + 1 < TRIES;
+                // A try that somebody asks for before it is due does not count.
+                let again = for_now && (is_early || tries + 1 < TRIES);
                 self.note("not_revoked", Some(if again { format!("{why}; it is tried again") } else { why.clone() }));
                 (again, Ended::Failed(why))
             }
         };
         if again {
-            for leftover in leftovers.iter_mut().filter(|known| known.is(&leftover)) {
+            for leftover in leftovers.iter_mut().filter(|known| !is_early && known.is(&leftover)) {
                 leftover.tries = tries + 1;
                 leftover.next_try_at = self.now() + (AGAIN << (2 * tries));
             }

@@ -19,6 +19,8 @@ const IN_A_ROW: usize = 10;
 pub(super) struct KvCopy {
     /// Failures since the last success.
     failures: Cell<u32>,
+    /// When the next one is due.
+    again_at: Cell<Option<Millis>>,
     /// Whether the copy in KV may let calls go on that must not: it is older than a disconnect, a consent or an end.
     pub(super) misleads: Cell<bool>,
     /// Whether a write that failed may still arrive, after one that worked.
@@ -45,6 +47,7 @@ impl Object {
                 return self.without_copy(&account).await;
             }
             self.copy.failures.set(0);
+            self.copy.again_at.set(None);
             if self.is_published(&account) {
                 self.copy.misleads.set(false);
                 return true;
@@ -76,6 +79,7 @@ impl Object {
     /// A copy that cannot be written. None at all is better than one that lets calls go on: then the object is asked.
     async fn without_copy(&self, account: &Account) -> bool {
         self.copy.failures.set(self.copy.failures.get().saturating_add(1));
+        self.copy.again_at.set(None);
         self.copy.late.set(true);
         if account.status == Status::Active && !self.copy.misleads.get() {
             return false;
@@ -87,9 +91,12 @@ impl Object {
         deleted
     }
 
-    /// When a write that failed is tried again.
+    /// When a write that failed, or that nobody knows to have arrived, is tried again. It is settled when it is first asked
+    /// for: whoever asks the account meanwhile must not put it off.
     pub(super) fn publish_again_at(&self) -> Millis {
         let failures = self.copy.failures.get().saturating_sub(1).min(10);
-        self.now() + (FIRST_AGAIN << failures).min(LONGEST_AGAIN)
+        let at = self.copy.again_at.get().unwrap_or_else(|| self.now() + (FIRST_AGAIN << failures).min(LONGEST_AGAIN));
+        self.copy.again_at.set(Some(at));
+        at
     }
 }

@@ -116,7 +116,8 @@ fn went_through(outcome: &Result<Outcome>) -> bool {
 
 /// What a failure teaches: a limit to keep, a scope to ask for.
 pub async fn after_failure(app: &App, used: &Used, call: &gate::Call<'_>, mut error: Error) -> Error {
-    let by_provider = error.details.origin == Origin::Provider;
+    // Said by an answer, that is, and not by a limit of ours that goes by what one said before.
+    let by_provider = error.details.origin == Origin::Provider && error.details.provider_status.is_some();
     if error.code == Code::RateLimitExceeded && by_provider {
         let wait = error.details.retry_after.unwrap_or(1);
         let limit = error.details.limit_type.clone().unwrap_or_default();

@@ -163,6 +163,23 @@ fn an_account_whose_connection_was_made_anew_can_be_made_to_forget() {
 }
 
 #[test]
+fn whoever_asks_an_account_does_not_put_off_the_write_that_failed() {
+    pollster::block_on(async {
+        let (world, id, _) = world("old-token").await;
+        let (object, _) = world.objects.object(id.as_str());
+        world.snapshots.2.set(true);
+        world.snapshots.3.set(true);
+        object.handle(Command::Disconnect).await.unwrap();
+        let due = object.next_wake();
+        for _ in 0..3 {
+            world.clock.0.set(world.clock.0.get() + 1_000);
+            assert!(object.handle(Command::Lease { rejected: None, for_at_least: 0 }).await.is_err());
+            assert_eq!(object.next_wake(), due);
+        }
+    });
+}
+
+#[test]
 fn a_write_that_a_former_object_began_may_arrive_after_the_next_one() {
     pollster::block_on(async {
         let (world, id, _) = world("old-token").await;

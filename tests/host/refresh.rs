@@ -249,6 +249,19 @@ fn a_disconnect_ends_all_that_was_obtained_and_its_own_above_all() {
 }
 
 #[test]
+fn a_disconnect_that_is_asked_for_again_and_again_spends_no_tries() {
+    pollster::block_on(async {
+        let (world, id) = world((0..9).map(|_| reply(503, &json!({}))).collect()).await;
+        let (object, storage) = world.objects.object(id.as_str());
+        for _ in 0..5 {
+            let reply = object.handle(Command::Disconnect).await.unwrap();
+            assert!(matches!(reply, Reply::Disconnected { attempted: true, succeeded: false, .. }));
+        }
+        assert!(storage.0.borrow().contains_key("leftovers"), "it is tried again when it is due");
+    });
+}
+
+#[test]
 fn no_command_waits_for_all_that_is_revoked() {
     pollster::block_on(async {
         let (world, id) = world(Vec::new()).await;
