@@ -12,7 +12,7 @@ PORT  ?= 8787
 STATE ?= .state
 
 TOOLS := .tools/wasm-bindgen-$(WASM_BINDGEN) .tools/worker-build-$(WORKER_BUILD) node_modules/.package-lock.json
-SOURCES = $(shell find Cargo.toml Cargo.lock build.rs rust-toolchain.toml src $(wildcard connectors docs/openapi.json))
+SOURCES = $(shell find Cargo.toml Cargo.lock build.rs rust-toolchain.toml src connectors)
 SYSTEM_PATH := $(PATH)
 # Before the system's: the Node.js of package.json, wrangler, wasm-opt, worker-build.
 export PATH := $(CURDIR)/node_modules/.bin:$(CURDIR)/.tools/bin:$(PATH)
@@ -69,6 +69,6 @@ build-test/index.js: $(TOOLS) $(SOURCES)
 	  || rustup toolchain install   # what rust-toolchain.toml lists; takes rustup 1.28 or newer (rustup self update)
 	@mkdir -p .tools && touch $@
 node_modules/.package-lock.json: package.json package-lock.json
-	@command -v npm >/dev/null || { echo "npm is missing: install Node.js 18 or newer from https://nodejs.org (or your package manager), then try again." >&2; exit 1; }
+	@command -v npm >/dev/null || { echo "npm is missing: install Node.js 20 or newer from https://nodejs.org (or your package manager), then try again." >&2; exit 1; }
 	PATH="$(SYSTEM_PATH)" npm ci --no-fund --no-audit
 	touch $@

@@ -101,10 +101,13 @@ pub async fn find(app: &App, named: &Named, provider: Option<&str>, may: &dyn Fn
             check_identifier(identifier)?;
             let name = named.connection().or(provider);
             let name = name.ok_or_else(|| Error::invalid("connection_name is missing"))?;
-            if !may(name) {
-                return Err(connection::not_found(name));
-            }
-            let known = app.connection(name).await?;
+            let known = if may(name) { app.connection(name).await } else { Err(connection::not_found(name)) };
+            let known = known.map_err(|error| match error.code {
+                Code::ConnectionNotFound if named.connection().is_none() => Error::invalid(format!(
+                    "connection_name is missing, and no connection is named `{name}`; say which of GET /api/v1/connections is meant"
+                )),
+                _ => error,
+            })?;
             (known.account_id(identifier, &app.keys)?, known)
         }
         (None, None) => {
@@ -189,7 +192,17 @@ pub async fn lease(app: &App, used: &Used, rejected: Option<Mark>) -> Result<Rc<
             return Ok(leased);
         }
     }
-    lease_from_object(app, id, rejected).await
+    lease_from_object(app, id, rejected).await.map_err(|error| match error.code {
+        Code::ConnectedAccountNotFound => {
+            let connection = &used.known.connection;
+            let message = format!(
+                "no account {id} on connection `{}`: nobody of this identifier was sent a link; POST /api/v1/connected_accounts/magic_link makes one (scope accounts)",
+                connection.name
+            );
+            Error::new(Code::ConnectedAccountNotFound, message).of(&connection.connector)
+        }
+        _ => error,
+    })
 }
 
 async fn lease_from_object(app: &App, id: &AccountId, rejected: Option<Mark>) -> Result<Rc<Leased>> {
@@ -281,5 +294,7 @@ pub async fn link_for(app: &App, used: &Used, more_scope: Option<String>) -> Opt
 
 /// An account answered something else than it was asked.
 pub fn unexpected() -> Error {
-    Error::internal("an account's object gave an answer to another question")
+    // Both are of different versions while one is being deployed.
+    Error::internal("an account's object gave an answer to another question; try again in a moment")
+        .with(|details| details.retryable = Some(true))
 }

@@ -80,7 +80,7 @@ pub struct Isolate {
     connections: RefCell<HashMap<String, (Millis, Rc<Known>)>>,
     callers: RefCell<HashMap<String, (Millis, Rc<Caller>)>>,
     /// What accounts said last of themselves: when they were changed. KV may tell of them as they were before.
-    newest: RefCell<HashMap<AccountId, (Millis, Millis)>>,
+    newest: RefCell<HashMap<AccountId, (Millis, Newest)>>,
     /// Accounts leased for a moment.
     pub leased: RefCell<HashMap<AccountId, (Millis, Rc<Leased>)>>,
     /// Permits.
@@ -89,21 +89,34 @@ pub struct Isolate {
     pub throttle: Throttle,
 }
 
+/// When an account was changed last.
+struct Newest {
+    updated_at: Millis,
+    /// It said so itself; else it refused a question at that time, by this isolate's clock.
+    by_itself: bool,
+}
+
 impl Isolate {
     /// Whether an account has said of itself that it is newer than a copy.
     pub fn knows_newer(&self, id: &AccountId, updated_at: Millis, now: Millis) -> bool {
         let newest = self.newest.borrow();
-        newest.get(id).is_some_and(|(noted_at, newest)| now < noted_at + SPREADS && updated_at < *newest)
+        newest.get(id).is_some_and(|(noted_at, newest)| now < noted_at + SPREADS && updated_at < newest.updated_at)
     }
 
     /// Notes when an account was changed, and gives up what is leased of it from before.
-    fn note(&self, id: &AccountId, updated_at: Millis, now: Millis) {
+    fn note(&self, id: &AccountId, new: Newest, now: Millis) {
         let mut newest = self.newest.borrow_mut();
         if newest.len() >= MANY {
             newest.retain(|_, (noted_at, _)| now < *noted_at + SPREADS);
         }
+        // Two answers may come in another order than they were given; two clocks cannot be compared.
+        let is_older = |known: &Newest| known.by_itself && new.by_itself && new.updated_at < known.updated_at;
+        if newest.get(id).is_some_and(|(_, known)| is_older(known)) {
+            return;
+        }
         drop(newest);
-        remember(&self.newest, id.clone(), now, updated_at);
+        let updated_at = new.updated_at;
+        remember(&self.newest, id.clone(), now, new);
         let mut leased = self.leased.borrow_mut();
         if leased.get(id).is_some_and(|(_, leased)| leased.snapshot.row.updated_at < updated_at) {
             leased.remove(id);
@@ -130,11 +143,13 @@ impl Accounts for Noted {
         match &outcome {
             Ok(reply) => {
                 if let Some(snapshot) = reply.snapshot() {
-                    self.isolate.note(id, snapshot.row.updated_at, now);
+                    self.isolate.note(id, Newest { updated_at: snapshot.row.updated_at, by_itself: true }, now);
                 }
             }
             // It cannot be used, whatever KV says of it.
-            Err(error) if error.code == Code::ReauthorizationRequired => self.isolate.note(id, now, now),
+            Err(error) if error.code == Code::ReauthorizationRequired => {
+                self.isolate.note(id, Newest { updated_at: now, by_itself: false }, now);
+            }
             Err(_) => {}
         }
         outcome

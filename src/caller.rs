@@ -150,12 +150,14 @@ impl Grant {
         Ok(grant)
     }
 
-    /// Fails when the token lacks a scope.
-    pub fn require(&self, scope: Scope) -> Result<()> {
-        if self.scope.contains(&scope) {
+    /// Fails when the token has none of these scopes.
+    pub fn require(&self, scopes: &[Scope]) -> Result<()> {
+        if scopes.iter().any(|scope| self.scope.contains(scope)) {
             return Ok(());
         }
-        let message = format!("this needs a token with scope `{}`", scope.name());
+        let names = |scopes: &[Scope]| scopes.iter().map(|scope| scope.name()).collect::<Vec<_>>().join(", ");
+        let any = if scopes.len() > 1 { "one of the scopes" } else { "the scope" };
+        let message = format!("this needs a token with {any} {}; yours has {}", names(scopes), names(&self.scope));
         Err(Error::new(Code::PermissionDenied, message))
     }
 }
@@ -174,7 +176,7 @@ mod tests {
         assert!(Grant::from_token(token.reveal(), &keys, 100_000).is_err());
         assert!(Grant::from_token(&format!("{}x", token.reveal()), &keys, 0).is_err());
         assert!(Grant::from_token("vkt_.", &keys, 0).is_err());
-        assert!(grant.require(Scope::Tools).is_ok() && grant.require(Scope::Admin).is_err());
+        assert!(grant.require(&[Scope::Tools]).is_ok() && grant.require(&[Scope::Admin]).is_err());
     }
 
     #[test]

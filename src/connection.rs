@@ -291,7 +291,11 @@ impl Connection {
                     let known: Vec<_> = connector.limits.iter().map(|limit| limit.name).collect();
                     problem(
                         &format!("limits/{name}"),
-                        format!("{} has the limits {}", connector.name, known.join(", ")),
+                        if known.is_empty() {
+                            format!("{} has no limits to set", connector.name)
+                        } else {
+                            format!("{} has the limits {}", connector.name, known.join(", "))
+                        },
                     );
                 }
                 Some(limit) if *units == 0 || *units > limit.most => {

@@ -111,6 +111,11 @@ impl Error {
         Self { code, message: message.into(), provider: None, details: Box::new(Details::of(origin)) }
     }
 
+    /// The failure for what is not as the caller takes it to be: it exists already, or was changed meanwhile.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new(Code::Conflict, message)
+    }
+
     /// A malformed call.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(Code::InvalidRequest, message)

@@ -57,7 +57,8 @@ pub async fn forward(app: &App, used: &Used, rest: &str, received: &Request, bod
     }
     if answer.status == 429 {
         proxied.learn(&answer, &leased).await;
-    } else {
+    } else if answer.status < 400 {
+        // A limit may be said with another status, too, and the body is the caller's.
         access::went_through(app, looks);
     }
     answer.headers = headers::of_answer(&answer.headers);

@@ -7,7 +7,6 @@ use crate::account::AccountId;
 use crate::account::command::{Command, Reply};
 use crate::account::snapshot;
 use crate::app::App;
-use crate::code::Code;
 use crate::connection;
 use crate::error::{Error, Result};
 use crate::ports::Millis;
@@ -203,7 +202,7 @@ async fn reseal_connection(app: &App, name: &str) -> Result<bool> {
     }
     let now = connection::find(&*app.config, &app.keys, name).await?;
     if app.now() < before.updated_at + SETTLED || now.as_ref() != Some(&before) {
-        return Err(Error::new(Code::Conflict, format!("the connection `{name}` was changed a moment ago; ask again")));
+        return Err(Error::conflict(format!("the connection `{name}` was changed a moment ago; ask again")));
     }
     connection::save(&*app.config, &connection).await?;
     app.forget_connection(name);

@@ -6,7 +6,7 @@ use crate::catalog::Connector;
 use crate::catalog::model::{Auth, Credential, List};
 use crate::code::Code;
 use crate::connection::Connection;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, short};
 use crate::template;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use regex_lite::Regex;
@@ -25,7 +25,7 @@ pub fn segment(value: &str) -> Result<String> {
     if value.is_empty() || value.split(['/', '\\']).any(|step| matches!(step, "." | "..")) {
         return Err(Error::new(
             Code::InvalidToolInput,
-            format!("`{value}` cannot stand in a path: it is empty or has a step `.` or `..`"),
+            format!("`{}` cannot stand in a path: it is empty or has a step `.` or `..`", short(value)),
         ));
     }
     Ok(utf8_percent_encode(value, SEGMENT).to_string())
@@ -88,9 +88,17 @@ impl Target<'_> {
     /// Fills account variables into a URL of the connector.
     pub fn fill(&self, url: &str) -> Result<String> {
         template::fill(url, |name| self.variable(name)).ok_or_else(|| {
-            let message = format!("the account lacks what `{url}` needs; connect it again");
-            Error::new(Code::ReauthorizationRequired, message).of(self.connector.id)
+            let unknown = |name: &&str| self.variable(name).is_none();
+            let names: Vec<_> = template::names(url).into_iter().filter(unknown).collect();
+            self.lacks(&names.join(", "))
         })
+    }
+
+    /// The failure for an account that does not know these variables.
+    pub fn lacks(&self, names: &str) -> Error {
+        let (names, provider) = (names.replace("account.", ""), self.connector.name);
+        let message = format!("the account does not know its {names} at {provider}; the user has to connect again");
+        Error::new(Code::ReauthorizationRequired, message).of(self.connector.id)
     }
 
     /// The token endpoint.

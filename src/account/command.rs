@@ -174,21 +174,6 @@ impl Command {
     }
 }
 
-impl Reply {
-    /// The account as it is now, where an answer tells.
-    pub fn snapshot(&self) -> Option<&Snapshot> {
-        match self {
-            Self::Snapshot(snapshot)
-            | Self::View { snapshot, .. }
-            | Self::Finished { snapshot, .. }
-            | Self::Verified { snapshot }
-            | Self::Tokens { snapshot, .. }
-            | Self::Disconnected { snapshot, .. } => Some(snapshot),
-            _ => None,
-        }
-    }
-}
-
 /// A token of an account that is doubted or was refused.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Mark {
@@ -232,4 +217,19 @@ pub enum Reply {
     Claimed,
     /// The key was used: this was the answer.
     Settled { answer: Value },
+}
+
+impl Reply {
+    /// The account as it is now, where an answer tells.
+    pub fn snapshot(&self) -> Option<&Snapshot> {
+        match self {
+            Self::Snapshot(snapshot)
+            | Self::View { snapshot, .. }
+            | Self::Finished { snapshot, .. }
+            | Self::Verified { snapshot }
+            | Self::Tokens { snapshot, .. }
+            | Self::Disconnected { snapshot, .. } => Some(snapshot),
+            _ => None,
+        }
+    }
 }

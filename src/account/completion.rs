@@ -203,9 +203,7 @@ impl Object {
         let message = format!(
             "{wanted} of another account{who} at {name} than the one that was connected before. Nothing was changed by it."
         );
-        Error::new(Code::Conflict, message)
-            .of(&connector)
-            .with(|details| details.status_reason = Some(OTHER_ACCOUNT.to_owned()))
+        Error::conflict(message).of(&connector).with(|details| details.status_reason = Some(OTHER_ACCOUNT.to_owned()))
     }
 
     fn ask_which(&self, account: &Account, consented: Consented, options: Vec<Candidate>, browser: String) -> Reply {
@@ -341,7 +339,9 @@ impl Object {
             self.lay_aside(vec![pending.obtained()]);
             self.publish().await;
             let message = "identifier is not the one this account was made for; the consent was dropped";
-            return Err(Error::new(Code::PermissionDenied, message).of(&account.connector));
+            let reason = Some(Reason::VerificationMismatch.name());
+            let error = Error::new(Code::PermissionDenied, message).of(&account.connector);
+            return Err(error.with(|details| details.status_reason = reason));
         }
         let Pending { tokens, scopes, variables, .. } = pending;
         self.activate(&mut account, Reason::Connected, tokens, scopes, variables);

@@ -249,7 +249,7 @@ impl Object {
                     Reason::ProviderUnreachable
                 }
             };
-            let mut error = renew::error(target.connector.id, &refused);
+            let mut error = renew::error(target.connector.id, &target.connection.name, &refused);
             if refused.refusal == Refusal::Grant {
                 error = Error::new(Code::ProviderInvalidRequest, "the provider did not accept the authorization code")
                     .of(target.connector.id);

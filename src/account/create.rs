@@ -7,7 +7,6 @@ use super::object::Object;
 use super::snapshot::Snapshot;
 use super::typed::{self, Secrets};
 use super::{Account, Status};
-use crate::code::Code;
 use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::target::Variables;
@@ -43,9 +42,9 @@ impl Object {
         drop(consenting);
         match outcome {
             Ok(Reply::Finished { snapshot, .. }) => Ok(Reply::Snapshot(snapshot)),
-            Err(error) if error.details.status_reason.as_deref() == Some("link_ended") => {
-                Err(conflict("the account was connected or changed by somebody else meanwhile; nothing was stored"))
-            }
+            Err(error) if error.details.status_reason.as_deref() == Some("link_ended") => Err(Error::conflict(
+                "the account was connected or changed by somebody else meanwhile; nothing was stored",
+            )),
             other => other,
         }
     }
@@ -63,8 +62,10 @@ impl Object {
             Status::PendingAuth if by_credential => Ok(before),
             _ => {
                 let Birth { identifier, connection_name, connector, .. } = birth;
-                Err(conflict(&format!("the account of `{identifier}` on `{connection_name}` exists already"))
-                    .of(&connector))
+                let message = format!(
+                    "the account of `{identifier}` on `{connection_name}` exists already; a magic link lets its user connect again, and POST /api/v1/connected_accounts:delete disconnects it first"
+                );
+                Err(Error::conflict(message).of(&connector))
             }
         }
     }
@@ -88,8 +89,4 @@ impl Object {
         let tokens = self.sealed(account, &access_token, refresh_token.as_ref(), expires_at);
         Ok(Consented { imported: Some(variables.clone()), ..Consented::of(tokens, scopes, variables) })
     }
-}
-
-fn conflict(message: &str) -> Error {
-    Error::new(Code::Conflict, message)
 }

@@ -3,7 +3,6 @@
 
 use super::command::Reply;
 use super::object::Object;
-use crate::code::Code;
 use crate::digest;
 use crate::error::{Error, Result};
 use crate::ports::{Millis, Usage};
@@ -44,10 +43,6 @@ struct Claim {
     expires_at: Millis,
 }
 
-fn conflict(message: String) -> Error {
-    Error::new(Code::Conflict, message)
-}
-
 impl Object {
     /// Claims a key for an execution. Asked again by the same one, it says the same: the first answer may have been lost.
     pub(super) fn claim(&self, key: &str, request: &str, by: &str) -> Result<Reply> {
@@ -68,7 +63,9 @@ impl Object {
             return Ok(Reply::Claimed);
         };
         if claim.request != request {
-            return Err(conflict("this Idempotency-Key was used for another request".into()));
+            return Err(Error::conflict(
+                "this Idempotency-Key was used for another request; use a new key for a new request",
+            ));
         }
         let answer = claim.answer.clone().or_else(|| self.storage.get(&answer_at(&hash)));
         if let Some(sealed) = answer {
@@ -87,7 +84,7 @@ impl Object {
     fn unanswered(&self, claim: &Claim) -> Error {
         let first = if claim.by.is_empty() { "the first call".into() } else { format!("the call {}", claim.by) };
         if claim.settled {
-            return conflict(format!(
+            return Error::conflict(format!(
                 "{first} with this Idempotency-Key was carried out and answered, but its answer is not kept: it was too long, \
                  or newer ones took its place"
             ));
@@ -95,12 +92,12 @@ impl Object {
         // A claim of the version before, which has no name, ends when it cannot run any more.
         if claim.by.is_empty() || self.now() < claim.claimed_at + UNDER_WAY {
             let message = format!("{first} with this Idempotency-Key still runs; try again in a moment");
-            return conflict(message).with(|details| {
+            return Error::conflict(message).with(|details| {
                 details.retryable = Some(true);
                 details.retry_after = Some(1);
             });
         }
-        conflict(format!(
+        Error::conflict(format!(
             "outcome unknown: {first} with this Idempotency-Key broke off, and may have changed something at the provider. \
              Look there first; a new key sends it again"
         ))

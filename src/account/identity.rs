@@ -89,7 +89,10 @@ impl Object {
         let failed = |message: String| Error::new(Code::ProviderUnavailable, message).of(target.connector.id);
         let request = self.look_up_request(lookup, &target, access)?;
         let sent = self.world.http.send(request).await;
-        let response = sent.map_err(|_| failed(format!("{name} did not answer who this account is")))?;
+        let response = sent.map_err(|unanswered| {
+            let error = crate::tool::response::unanswered(target.connector, unanswered, LOOKUP_TIMEOUT_MS);
+            Error { message: format!("asked who this account is, {}", error.message), ..error }
+        })?;
         let body = Reading::of(response.body.bytes());
         let scrub = self.look_up_secrets(&target, access)?;
         self.check_look_up(&target, &response, &body, &scrub, given.is_some())?;
@@ -118,7 +121,8 @@ impl Object {
             }
         }
         if found.is_empty() {
-            return Err(failed(format!("{name} says that this account may use nothing there; choose another account")));
+            let message = format!("{name} gives this account nothing there that it may use; connect another account");
+            return Err(Error::new(Code::ProviderPermissionDenied, message).of(target.connector.id));
         }
         Ok(found)
     }
@@ -174,8 +178,12 @@ impl Object {
         if typed && refused {
             return Err(refused_credential(target.connector.id, error.message));
         }
-        let message = format!("asked who this account is, {}", error.message);
-        Err(Error::new(Code::ProviderUnavailable, message).of(target.connector.id))
+        // The consent is a moment old: a refusal of its token is the provider's failure, and no reason to connect again.
+        let code = match error.code {
+            Code::ReauthorizationRequired | Code::InsufficientScope => Code::ProviderPermissionDenied,
+            code => code,
+        };
+        Err(Error { code, message: format!("asked who this account is, {}", error.message), ..error })
     }
 }
 

@@ -52,7 +52,10 @@ impl Object {
         let since = account.renewal.renewed_at.map(|at| self.now().saturating_sub(at));
         if let Some(since) = since.filter(|since| rejected && *since < RENEWED_JUST_NOW) {
             if account.renewal.forced >= REFUSED_IN_A_ROW || is_made_here(&account) {
-                return Err(self.with_link(&account, reauthorization_required(&account)));
+                let message = "the provider refuses one fresh token after the other; the user has to connect again";
+                let error = Error { message: message.into(), ..reauthorization_required(&account) };
+                let reason = Some(Reason::AccessTokenRejected.name());
+                return Err(self.with_link(&account, error.with(|details| details.status_reason = reason)));
             }
             return Err(not_yet_known(&account, RENEWED_JUST_NOW - since));
         }

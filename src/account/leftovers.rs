@@ -168,7 +168,7 @@ impl Object {
 
     /// Ends the one that is watched, if nobody does already, and tells what came of it.
     pub(super) async fn end_and_tell(&self, Watch(id, told): Watch) -> Ended {
-        while self.ending.wait().await {}
+        while told.borrow().is_none() && self.ending.wait().await {}
         if told.borrow().is_none() {
             let Some(leftover) = self.leftovers().into_iter().find(|leftover| leftover.id == id) else {
                 return Ended::NoWay;
@@ -193,8 +193,13 @@ impl Object {
     }
 
     fn next_leftover(&self) -> Option<Leftover> {
-        let due = |leftover: &Leftover| self.now() >= leftover.next_try_at && self.may_end(leftover);
-        self.leftovers().into_iter().find(due)
+        let mut due = self.leftovers();
+        due.retain(|leftover| self.now() >= leftover.next_try_at && self.may_end(leftover));
+        // First the one that somebody waits for.
+        let watches = self.watches.borrow();
+        let is_watched = |one: &Leftover| watches.iter().any(|(id, watch)| *id == one.id && watch.strong_count() > 0);
+        let at = due.iter().position(is_watched).unwrap_or(0);
+        (!due.is_empty()).then(|| due.swap_remove(at))
     }
 
     fn may_end(&self, leftover: &Leftover) -> bool {

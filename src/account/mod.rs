@@ -308,7 +308,20 @@ fn is_once(count: &u32) -> bool {
 /// The failure for an account that cannot be used until its user connects again.
 pub fn reauthorization_required(account: &Account) -> Error {
     let message = match account.status {
-        Status::PendingAuth => "the user has not connected this account yet; send them the link",
+        Status::PendingAuth
+            if matches!(account.status_reason, Reason::ClientRejected | Reason::RedirectUriMismatch) =>
+        {
+            "connecting failed for the settings of the connection; the operator corrects them with PATCH /api/v1/connections/{name}, then the user connects"
+        }
+        Status::PendingAuth => {
+            "the user has not connected this account yet; send them `reauthorizeUrl`, or a link of POST /api/v1/connected_accounts/magic_link (scope accounts)"
+        }
+        Status::Expired if account.status_reason == Reason::NoRefreshToken => {
+            "the access token has ended and the provider gave no refresh token; the user has to connect again"
+        }
+        Status::Expired if account.status_reason == Reason::AdminConsentRequired => {
+            "an administrator of the user's organisation has to approve the application first; then the user connects again"
+        }
         Status::PendingVerification => {
             "the user connected, and POST /api/v1/connected_accounts/user/verify has to confirm who it was"
         }

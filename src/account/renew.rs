@@ -199,8 +199,10 @@ impl Object {
         // Asking took time: what was refused may not be what the account has now.
         let Some(mut account) = self.still_current(epoch, used) else { return Ok(()) };
         self.note("refused", Some(words(&refused)));
-        account.renewal.last_error = Some(error(&account.connector, &refused));
-        Err(self.expire(account, Reason::RefreshTokenRevoked).await)
+        account.renewal.last_error = Some(error(&account.connector, &account.connection_name, &refused));
+        let by_admin = refused.refusal == Refusal::AdminConsent;
+        let reason = if by_admin { Reason::AdminConsentRequired } else { Reason::RefreshTokenRevoked };
+        Err(self.expire(account, reason).await)
     }
 
     fn previous_refresh(&self, account: &Account) -> Option<Secret> {
@@ -213,7 +215,7 @@ impl Object {
         let Some(mut account) = self.still_current(epoch, used) else { return Ok(()) };
         let backoff = self.backoff(&mut account.renewal);
         let wait = refused.retry_after.map_or(backoff, |seconds| seconds.clamp(1, 3600) * 1000);
-        let mut error = error(&account.connector, refused);
+        let mut error = error(&account.connector, &account.connection_name, refused);
         error.details.retry_after = Some(wait.div_ceil(1000));
         account.renewal.next_attempt_at = self.now() + wait;
         account.renewal.last_error = Some(error.clone());
@@ -270,12 +272,13 @@ pub(super) fn words(refused: &Refused) -> String {
     match refused.status {
         Some(status) => format!("{status} {said}").trim_end().to_owned(),
         None if !said.is_empty() => said,
-        None => format!("{:?}", refused.refusal),
+        None if refused.refusal == Refusal::TimedOut => "no answer in time".into(),
+        None => "no answer".into(),
     }
 }
 
 /// What a refusal of the token endpoint is to a caller.
-pub(super) fn error(connector: &str, refused: &Refused) -> Error {
+pub(super) fn error(connector: &str, connection: &str, refused: &Refused) -> Error {
     let (code, message) = match refused.refusal {
         Refusal::Grant => (Code::ReauthorizationRequired, "the provider no longer accepts this authorization"),
         Refusal::AdminConsent => {
@@ -295,6 +298,10 @@ pub(super) fn error(connector: &str, refused: &Refused) -> Error {
         (Some(code), Some(words)) => format!("{message}: {code}: {words}"),
         (Some(code), None) => format!("{message}: {code}"),
         _ => message.to_owned(),
+    };
+    let message = match code {
+        Code::ConnectionMisconfigured => format!("{message}; correct it with PATCH /api/v1/connections/{connection}"),
+        _ => message,
     };
     Error::new(code, message).of(connector).with(|details| {
         details.origin = if refused.status.is_some() { Origin::Provider } else { Origin::Network };

@@ -133,7 +133,7 @@ impl Object {
             }
             Method::ByJwt => {
                 let new = self.assert(connection, &variables, secrets).await?;
-                let new = new.map_err(|refused| refused_assertion(connector.id, &refused))?;
+                let new = new.map_err(|refused| refused_assertion(connector.id, &connection.name, &refused))?;
                 // What a new JWT is made of takes the place of the refresh token.
                 let kept = Secret::new(serde_json::to_string(secrets).expect("fields are plain data"));
                 let expires_at = self.expires_at(account, new.expires_in);
@@ -194,8 +194,8 @@ fn no_way(name: &str) -> Error {
 }
 
 /// What a failed exchange of a JWT is to the person who gave the key.
-fn refused_assertion(connector: &str, refused: &Refused) -> Error {
-    let error = renew::error(connector, refused);
+fn refused_assertion(connector: &str, connection: &str, refused: &Refused) -> Error {
+    let error = renew::error(connector, connection, refused);
     if error.code.retryable() {
         return error;
     }

@@ -2,7 +2,7 @@
 //! that would have worked. Build time and tests only.
 
 use super::format::{ConnectorFile, LimitFile, ToolFile};
-use super::model::{Limit, Tool};
+use super::model::{CLEAR_FIELDS, Limit, Tool};
 use super::{change, schema, together};
 use crate::code::Code;
 use crate::template;
@@ -57,7 +57,7 @@ impl Problems {
             return *value;
         }
         let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
-        self.add(&format!("`{word}` is not a {field}; one of {}", names.join(", ")));
+        self.add(&format!("`{word}` is no {field}; one of {}", names.join(", ")));
         known[0].1
     }
 }
@@ -315,7 +315,7 @@ pub fn tool(tool: &ToolFile, connector: &ConnectorFile, problems: &mut Problems)
             let taken = tool.params.iter().any(|(other, also)| {
                 other == alias || other != name && also.aliases.iter().any(|theirs| theirs == alias)
             });
-            if taken || alias == schema::CLEAR_FIELDS {
+            if taken || alias == CLEAR_FIELDS {
                 problems.add(&format!("`{name}`: the alias `{alias}` is taken"));
             }
         }
@@ -334,8 +334,8 @@ pub fn tool(tool: &ToolFile, connector: &ConnectorFile, problems: &mut Problems)
 
 /// Null must be able to go out as null: not in an address, a header, a form or the middle of a text.
 fn nulls(tool: &ToolFile, problems: &mut Problems) {
-    if tool.params.contains_key(schema::CLEAR_FIELDS) {
-        problems.add(&format!("`{}` is the word of strict functions for what is emptied", schema::CLEAR_FIELDS));
+    if tool.params.contains_key(CLEAR_FIELDS) {
+        problems.add(&format!("`{CLEAR_FIELDS}` is the word of strict functions for what is emptied"));
     }
     for (name, param) in &tool.params {
         if param.encode.as_deref() == Some("null_if_empty") && !param.nullable {

@@ -678,7 +678,7 @@ thing_id = { type = "string", required = true, description = "Id of the thing." 
             (
                 "effect = \"read\"",
                 "effect = \"reed\"",
-                "things.toml:3: acme_get_thing: `reed` is not a effect; one of read, write, destructive",
+                "things.toml:3: acme_get_thing: `reed` is no effect; one of read, write, destructive",
             ),
             ("effect = \"read\"", "effect = \"write\"", "a GET must have effect = \"read\""),
             ("title = ", "titel = ", "things.toml:4: unknown field `titel`, expected one of `name`, `title`"),
@@ -744,7 +744,7 @@ thing_id = { type = "string", required = true, description = "Id of the thing." 
         assert_eq!(found, ["cases.toml:1: no case for the tool `acme_get_thing`"]);
         let (_, found) = problems(&CONNECTOR.replace("basic", "magic"), TOOL, CASE);
         assert!(
-            found[0].contains("`magic` is not a client_auth; one of basic, body, json, basic_json, none"),
+            found[0].contains("`magic` is no client_auth; one of basic, body, json, basic_json, none"),
             "{found:?}"
         );
         let (_, found) = problems("id = \"acme\"", TOOL, CASE);

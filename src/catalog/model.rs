@@ -500,6 +500,13 @@ impl Limit {
     }
 }
 
+/// In a strict function: what is to be emptied. Strict mode makes every parameter required, so a model says null for what it
+/// leaves out; that the input has this word tells it from an input in which null means null. `docs/decisions/0016-null.md`.
+pub const CLEAR_FIELDS: &str = "clear_fields";
+
+/// What the description of a parameter that null clears ends with.
+pub const NULL_CLEARS: &str = " Null clears it.";
+
 /// Whom a limit counts for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitScope {

@@ -1,6 +1,7 @@
 //! From a tool's parameters to the JSON Schema an agent sees. Build time and tests only.
 
 use super::format::{ParamFile, ToolFile};
+use super::model::NULL_CLEARS;
 use serde_json::{Map, Value, json};
 
 /// The keywords our own check of an input understands (`tool::input`); no other may be used.
@@ -24,12 +25,6 @@ const KEYWORDS: &[&str] = &[
 ];
 const TYPES: &[&str] = &["string", "integer", "number", "boolean", "array", "object"];
 const FORMATS: &[&str] = &["date-time", "date", "time", "email", "uri", "uuid", "ipv4", "byte"];
-
-/// In a strict function: what is emptied, when null means "left out" (`tool::dialect`).
-pub const CLEAR_FIELDS: &str = "clear_fields";
-
-/// What the description of a parameter that null clears ends with.
-const NULL_CLEARS: &str = " Null clears it.";
 
 /// The input schema of a tool, with what goes together.
 pub fn input(tool: &ToolFile, pages: bool) -> Value {

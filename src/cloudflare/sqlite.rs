@@ -200,8 +200,10 @@ impl Storage for Table {
 /// Sets the alarm to a time, or leaves it when it is there already. `set` remembers what it is set to.
 pub async fn wake_at(state: &State, set: &Cell<Option<Millis>>, at: Option<Millis>, now: Millis) {
     let Some(at) = at else { return };
-    // An alarm that comes a little early finds nothing due and sets itself again; one that comes late would be a bug.
-    if set.get().is_some_and(|known| known <= at && known > now) {
+    // An alarm that comes a little early finds nothing due and sets itself again; one that comes late would be a bug. One that
+    // is due and has not come yet is left: whoever it wakes forgets that it was set.
+    let at = at.max(now + 1);
+    if set.get().is_some_and(|known| known <= at) {
         return;
     }
     let offset = i64::try_from(at.saturating_sub(now).max(1)).unwrap_or(i64::MAX);

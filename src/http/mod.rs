@@ -1,4 +1,4 @@
-//! HTTP: every route on one screen. Handlers translate and nothing else.
+//! HTTP: from a request to its handler and back. Handlers translate and nothing else; the routes are in `route.rs`.
 
 pub mod api;
 mod browser;
@@ -182,9 +182,7 @@ impl Call<'_> {
             caller.ok_or_else(gone)?.connections.clone()
         };
         self.may_connect.set(grant.scope.contains(&Scope::Accounts));
-        if !scopes.iter().any(|scope| grant.scope.contains(scope)) {
-            grant.require(scopes[0])?;
-        }
+        grant.require(scopes)?;
         Ok(Who { grant, connections })
     }
 

@@ -44,6 +44,8 @@ struct Refusal {
     /// What the caller is told.
     until: Millis,
     learnt: bool,
+    /// When it was heard.
+    at: Millis,
     /// Until when the counter is not asked.
     believed: Millis,
     /// Until when the counter is asked although no limit wants it.
@@ -66,9 +68,9 @@ pub struct Ask {
     since: Millis,
 }
 
-/// The waits that a call looks at, by scope.
+/// The waits that a call looks at: the scope of each, and since when.
 #[derive(Default)]
-pub struct Looks(Vec<(String, Look)>);
+pub struct Looks(Vec<(String, Look, Millis)>);
 
 impl Looks {
     /// Whether there are none, as nearly always.
@@ -229,8 +231,11 @@ impl Leases {
 
     /// The provider let a call through that looked whether it still is to be waited: it is not.
     pub async fn lift(&self, looks: Looks, limiters: &dyn Limiters) {
-        for (scope, look) in looks.0 {
-            self.refusals.borrow_mut().remove(&(scope.clone(), look.counter.clone()));
+        for (scope, look, since) in looks.0 {
+            // What was heard since then is newer than what this call found.
+            self.refusals
+                .borrow_mut()
+                .retain(|(of, counter), refusal| *of != scope || *counter != look.counter || refusal.at > since);
             // If this fails, another call looks.
             let _ = limiters.ask(&scope, Question::Lift(look)).await;
         }
@@ -262,7 +267,7 @@ impl Leases {
                 if looked.is_empty() {
                     self.refusals.borrow_mut().remove(&(ask.scope.clone(), String::new()));
                 }
-                looks.0.extend(looked.into_iter().map(|look| (ask.scope.clone(), look)));
+                looks.0.extend(looked.into_iter().map(|look| (ask.scope.clone(), look, now)));
                 Ok(self.keep(&ask, &units, at, now))
             }
             Answer::Refused { limit, counter, until, learnt } => {
@@ -330,7 +335,7 @@ impl Leases {
         }
         let key = (scope.to_owned(), counter);
         let ends = refusals.get(&key).map_or(0, |known| known.ends).max(until);
-        let refusal = Refusal { limit, until, learnt, believed: until.min(now + BELIEVED), ends };
+        let refusal = Refusal { limit, until, learnt, at: now, believed: until.min(now + BELIEVED), ends };
         refusals.insert(key, refusal.clone());
         refusal
     }

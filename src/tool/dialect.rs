@@ -9,6 +9,7 @@ use super::findings::Findings;
 use super::input::kinds;
 use super::together;
 use crate::catalog::Tool;
+use crate::catalog::model::{CLEAR_FIELDS, NULL_CLEARS};
 use crate::json;
 use serde_json::{Map, Value, json};
 
@@ -49,15 +50,8 @@ impl Dialect {
     }
 }
 
-/// In a strict function: what is to be emptied. Strict mode makes every parameter required, so a model says null for what it
-/// leaves out; that the input has this word tells it from an input in which null means null. `docs/decisions/0016-null.md`.
-pub const CLEAR_FIELDS: &str = "clear_fields";
-
 /// What a strict function answers where nothing can be emptied.
 const NOTHING: &str = "none";
-
-/// What the build ends a description with (`catalog::schema`).
-const NULL_CLEARS: &str = " Null clears it.";
 
 /// The strict schema, with the word that marks its inputs.
 fn marked(schema: Value) -> Value {
@@ -122,7 +116,7 @@ pub(super) fn empty(named: &Value, schema: &Value, input: &mut Value, findings: 
             return;
         }
         let mut wrong = |message: String| {
-            findings.within(format_args!("{CLEAR_FIELDS}/{index}"), |findings| findings.add(message));
+            findings.within(CLEAR_FIELDS, |findings| findings.within(index, |findings| findings.add(message)));
         };
         let Some(name) = name.as_str().filter(|name| emptiable.iter().any(|known| known == name)) else {
             let known = if emptiable.is_empty() { "nothing here can".to_owned() } else { emptiable.join(", ") };

@@ -3,7 +3,7 @@
 use crate::catalog::model::{Encode, Param};
 use crate::code::Code;
 use crate::digest;
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::json;
 use crate::timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -99,7 +99,9 @@ fn instant(param: &Param, value: &Value) -> Result<u64> {
 }
 
 fn wrong(param: &Param, what: &str) -> Error {
+    let problem = Problem { path: format!("/{}", param.name), message: what.to_owned() };
     Error::new(Code::InvalidToolInput, format!("{} {what}", param.name))
+        .with(|details| details.problems = vec![problem])
 }
 
 /// `each = "/email"` makes an object of every item.

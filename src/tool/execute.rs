@@ -75,10 +75,26 @@ pub async fn dry_run(app: &App, tool: &'static Tool, used: &Used, input: Value) 
 pub struct Effects(Cell<bool>);
 
 impl Effects {
-    /// Whether a request that changes something was sent, and not refused for its token.
-    pub fn may_have_happened(&self) -> bool {
-        self.0.get()
+    /// Whether an error leaves open if something was changed: a request for it was sent, was not refused for its token, and
+    /// nothing clear came back.
+    pub fn leave_open(&self, error: &Error) -> bool {
+        let is_unclear = matches!(
+            error.code,
+            Code::ProviderError | Code::ProviderTimeout | Code::ProviderUnavailable | Code::Internal
+        );
+        // What is refused with a status of the 400s, whatever its code here, was not done.
+        let is_refused = error.details.provider_status.is_some_and(|status| (400..500).contains(&status));
+        self.0.get() && is_unclear && !is_refused
     }
+}
+
+/// A failure that must not be answered by sending the same again.
+pub fn not_again(mut error: Error, words: &str) -> Error {
+    error.message = format!("{}; {words}", error.message);
+    error.with(|details| {
+        details.retryable = Some(false);
+        details.retry_after = None;
+    })
 }
 
 /// Executes a tool: input → token → rate limit → request → result or error. In `effects` stands, however it ends, whether
@@ -101,7 +117,15 @@ pub async fn execute(app: &App, tool: &'static Tool, used: &Used, input: Value, 
         access::went_through(app, looks);
     }
     match outcome {
-        Err(error) => Err(after_failure(app, used, &call, error).await),
+        Err(error) => {
+            let error = after_failure(app, used, &call, error).await;
+            // Who answers 503 did not do it (RFC 9110 section 15.6.4).
+            let refused = error.details.provider_status == Some(503) || error.details.retryable == Some(false);
+            if refused || !effects.leave_open(&error) {
+                return Err(error);
+            }
+            Err(not_again(error, &format!("{} may have been carried out: look before you call it again", tool.name)))
+        }
         fine => fine,
     }
 }
@@ -333,8 +357,8 @@ impl Running<'_> {
     }
 
     fn is_repeated_in(&self, response: &Response) -> bool {
-        let mut places = response.headers.values().map(::http::HeaderValue::as_bytes).chain([response.body.bytes()]);
-        places.any(|bytes| scrub::stands_in(bytes, self.secrets()))
+        let places = response.headers.values().map(::http::HeaderValue::as_bytes).chain([response.body.bytes()]);
+        scrub::stand_in(places, self.secrets())
     }
 }
 

@@ -6,6 +6,9 @@ use regex_lite::Regex;
 use std::collections::HashMap;
 use std::fmt::{Display, Write as _};
 
+/// Names above this many bytes are shortened in a place.
+const LONGEST_NAME: usize = 80;
+
 /// Problems, and where the check stands.
 #[derive(Default)]
 pub(super) struct Findings<'s> {
@@ -20,6 +23,12 @@ impl<'s> Findings<'s> {
         let length = self.place.len();
         // Writing to a text does not fail.
         let _ = write!(self.place, "/{name}");
+        // A name with such signs in it is rare (RFC 6901 section 3), and a long one is none that anybody knows.
+        if self.place[length + 1..].contains(['~', '/']) || self.place.len() > length + LONGEST_NAME {
+            let name = short(&self.place[length + 1..]).replace('~', "~0").replace('/', "~1");
+            self.place.truncate(length + 1);
+            self.place.push_str(&name);
+        }
         check(self);
         self.place.truncate(length);
     }
@@ -27,7 +36,7 @@ impl<'s> Findings<'s> {
     /// Something is wrong here. Past the bound nothing is noted any more.
     pub(super) fn add(&mut self, message: impl Into<String>) {
         if !self.is_full() {
-            self.problems.push(Problem { path: short(&self.place), message: message.into() });
+            self.problems.push(Problem { path: self.place.clone(), message: message.into() });
         }
     }
 

@@ -4,29 +4,32 @@
 //! part. A general validator would bring a regular-expression engine of 270 KB gzip along.
 
 use super::coerce::{self, Budget, Nulls};
-use super::dialect::{self, CLEAR_FIELDS};
+use super::dialect;
 use super::findings::Findings;
 use super::together;
 use crate::catalog::Tool;
-use crate::catalog::model::{Encode, Param};
+use crate::catalog::model::{CLEAR_FIELDS, Encode, Param};
 use crate::code::Code;
 use crate::error::{Error, Problem, Result};
 use crate::timestamp;
 use serde_json::{Map, Value};
 use std::fmt::Display;
 
+/// The failure for an input in which these problems are.
+pub fn refused(tool: &Tool, problems: Vec<Problem>) -> Error {
+    let first = problems.first().map(|first| {
+        if first.path.is_empty() { first.message.clone() } else { format!("{}: {}", first.path, first.message) }
+    });
+    let more = if problems.len() > 1 { format!(" (and {} more)", problems.len() - 1) } else { String::new() };
+    let first = first.unwrap_or_default();
+    Error::new(Code::InvalidToolInput, format!("the input of {} is not valid: {first}{more}", tool.name))
+        .with(|details| details.problems = problems)
+}
+
 /// The input with other names of parameters replaced, values read as what is wanted and defaults filled in, or an error that
 /// lists every problem.
 pub fn check(tool: &Tool, input: Value) -> Result<Map<String, Value>> {
-    let refused = |problems: Vec<Problem>| {
-        let first = problems.first().map(|first| {
-            if first.path.is_empty() { first.message.clone() } else { format!("{}: {}", first.path, first.message) }
-        });
-        let more = if problems.len() > 1 { format!(" (and {} more)", problems.len() - 1) } else { String::new() };
-        let first = first.unwrap_or_default();
-        Error::new(Code::InvalidToolInput, format!("the input of {} is not valid: {first}{more}", tool.name))
-            .with(|details| details.problems = problems)
-    };
+    let refused = |problems: Vec<Problem>| refused(tool, problems);
     let budget = Budget::default();
     let input = match &input {
         Value::String(text) => coerce::unwrapped(text, &budget).unwrap_or(input),
@@ -202,7 +205,10 @@ fn check_object<'s>(fields: &Map<String, Value>, schema: &'s Value, findings: &m
             Some(schema) => walk(value, schema, findings),
             None if is_closed => {
                 let names: Vec<_> = known.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
-                findings.add(format!("is not known here; there are {}", names.join(", ")));
+                findings.add(match names.as_slice() {
+                    [] => "is not known here, and there is nothing to give; leave it out".to_owned(),
+                    names => format!("is not known here; there are {}", names.join(", ")),
+                });
             }
             None => lost_digits(value, findings),
         });

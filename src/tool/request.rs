@@ -1,12 +1,12 @@
 //! From a tool and its checked input to the request, exactly as it goes out.
 
 use super::multipart::{self, Bytes};
-use super::{encode, mime};
+use super::{encode, input, mime};
 use crate::catalog::Tool;
 use crate::catalog::model::{BodyEncoding, Call, Content, Encode, Place};
 use crate::code::Code;
 use crate::digest;
-use crate::error::{Error, Result};
+use crate::error::{Error, Origin, Problem, Result};
 use crate::json;
 use crate::ports::{Body, Request};
 use crate::secret::Secret;
@@ -186,7 +186,7 @@ fn url(call: &Call, tool: &Tool, values: &Values<'_>) -> Result<Url> {
             template::Piece::Text(plain) => text.push_str(plain),
             template::Piece::Hole(names) => {
                 let value = names.split('|').find_map(|name| values.get(tool, name)).as_ref().and_then(json::to_text);
-                let value = value.ok_or_else(|| missing(tool, names))?;
+                let value = value.ok_or_else(|| missing(tool, names, values))?;
                 let given = values.saved.contains_key(names) || !call.credential;
                 let is_url = value.starts_with("https://") || value.starts_with("http://");
                 if text.is_empty() && given && is_url {
@@ -196,9 +196,9 @@ fn url(call: &Call, tool: &Tool, values: &Values<'_>) -> Result<Url> {
                     text.push_str(&value);
                 } else if is_path(tool, names) {
                     let steps: Result<Vec<_>> = value.trim_matches('/').split('/').map(target::segment).collect();
-                    text.push_str(&steps?.join("/"));
+                    text.push_str(&steps.map_err(|error| about(tool, names, error.message))?.join("/"));
                 } else {
-                    text.push_str(&target::segment(&value)?);
+                    text.push_str(&target::segment(&value).map_err(|error| about(tool, names, error.message))?);
                 }
             }
         }
@@ -210,13 +210,32 @@ fn is_path(tool: &Tool, name: &str) -> bool {
     tool.params.iter().any(|param| param.name == name && param.encode == Encode::PathSegments)
 }
 
-fn missing(tool: &Tool, names: &str) -> Error {
-    let given = names.split('|').find(|name| tool.params.iter().any(|param| param.name == *name));
-    let message = match given {
-        Some(name) => format!("{} needs `{name}` here: give it as a parameter", tool.name),
-        None => format!("{} needs `{names}`, and the provider's answer to the step before had none", tool.name),
-    };
-    Error::new(Code::InvalidToolInput, message)
+fn missing(tool: &Tool, names: &str, values: &Values<'_>) -> Error {
+    if parameter(tool, names).is_some() {
+        return about(tool, names, "is needed here".into());
+    }
+    if names.starts_with("account.") {
+        return values.target.lacks(names);
+    }
+    let message = format!(
+        "the provider's answer to a look-up before {} has no `{names}`; check the ids that were given, or use /proxy",
+        tool.name
+    );
+    Error::new(Code::ProviderError, message).with(|details| {
+        details.origin = Origin::Provider;
+        details.retryable = Some(false);
+    })
+}
+
+/// The parameter among the names of a hole.
+fn parameter<'a>(tool: &Tool, names: &'a str) -> Option<&'a str> {
+    names.split('|').find(|name| tool.params.iter().any(|param| param.name == *name))
+}
+
+/// The failure for what was given for a hole.
+fn about(tool: &Tool, names: &str, message: String) -> Error {
+    let path = parameter(tool, names).map(|name| format!("/{name}")).unwrap_or_default();
+    input::refused(tool, vec![Problem { path, message }])
 }
 
 /// Adds to the query. A space is `%20` and not `+`, which only servers that read forms take for one.
@@ -266,7 +285,7 @@ fn write_body(call: &Call, tool: &Tool, values: &Values<'_>, mut body: Value, re
 }
 
 fn nothing_to_send(tool: &Tool) -> Error {
-    Error::new(Code::InvalidToolInput, format!("{} was given no content to send", tool.name))
+    input::refused(tool, vec![Problem { path: String::new(), message: "there is no content to send".into() }])
 }
 
 fn set(request: &mut Request, content_type: &str, body: impl Into<Vec<u8>>) -> Result<()> {
@@ -346,14 +365,22 @@ pub fn authorize(request: &mut Request, target: &Target<'_>, token: &Secret) -> 
         if !request.headers.contains_key(*name)
             && let Some(text) = template::fill(template, value)
         {
-            request.set_header(name, &text)?;
+            request.set_header(name, &text).map_err(|_| {
+                let message = format!(
+                    "a field of connection `{}` cannot stand in the header `{name}`; PATCH its `fields`",
+                    target.connection.name
+                );
+                Error::new(Code::ConnectionMisconfigured, message).of(target.connector.id)
+            })?;
         }
     }
     Ok(())
 }
 
 fn missing_credential(target: &Target<'_>) -> Error {
-    let message =
-        format!("connection `{}` lacks what {}'s credential is made of", target.connection.name, target.connector.name);
+    let message = format!(
+        "connection `{}` lacks what {}'s credential is made of; PATCH its `fields`",
+        target.connection.name, target.connector.name
+    );
     Error::new(Code::ConnectionMisconfigured, message).of(target.connector.id)
 }

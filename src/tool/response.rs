@@ -275,6 +275,10 @@ pub fn failure(
     Some(error.with(|details| {
         details.origin = Origin::Provider;
         details.provider_status = Some(response.status);
+        // The same request has the same answer.
+        if code == Code::ProviderError && (response.status < 400 || response.status == 501) {
+            details.retryable = Some(false);
+        }
         details.provider_code = provider_code.map(|code| scrub.beginning(&code, SAID));
         details.provider_response = kept(response, body, &scrub);
         details.help_url = help(errors, response, json).map(|url| scrub.text(&url));

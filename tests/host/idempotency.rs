@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use valetkey::account::AccountId;
 use valetkey::account::command::{Accounts, Birth, Command, Import};
-use valetkey::ports::{Body, Request, Response, Storage, put};
+use valetkey::ports::{Body, Request, Response, Storage, Unanswered, put};
 use valetkey::secret::Secret;
 use valetkey::{connection, digest, http};
 
@@ -155,6 +155,55 @@ fn a_call_whose_client_has_gone_away_is_finished_and_its_answer_kept() {
         assert_eq!((again.status, again.headers["idempotent-replayed"].as_bytes()), (200, &b"true"[..]));
         assert_eq!(again.body["data"]["number"], 1);
         assert_eq!(asked.get(), 1);
+    });
+}
+
+/// An agent does what `retryable` says: after a write whose end nobody knows it must not be true.
+#[test]
+fn a_write_that_nobody_knows_the_end_of_is_not_to_be_sent_again() {
+    pollster::block_on(async {
+        for (answer, is_open) in [
+            (Err(Unanswered::TimedOut), true),
+            (Err(Unanswered::Unreachable), true),
+            (Ok(500), true),
+            (Ok(502), true),
+            (Ok(503), false),
+            (Ok(422), false),
+            (Ok(429), false),
+        ] {
+            let reply = answer.map(|status| move || Response::new(status, "application/json", "{}"));
+            let world = deployment(move |_| match &reply {
+                Ok(reply) => Ok(reply()),
+                Err(unanswered) => Err(*unanswered),
+            });
+            let app = &world.app;
+            let mut connection = connection::fresh("github", "github", &app.keys, &*app.clock, &*app.random);
+            connection.client_id = "client".into();
+            connected(&world, &connection, &BTreeMap::new(), ("token", None), NOW).await;
+            let bearer = fresh_bearer(&world).await;
+            let plain =
+                send(&world, "POST", "/api/v1/execute_tool", &[("authorization", &bearer)], &create("Broken")).await;
+            let message = plain.body["error"]["message"].as_str().unwrap().to_owned();
+            assert_eq!(message.contains("may have been carried out"), is_open, "{answer:?}: {message}");
+            assert!(!is_open || !plain.code().2, "{answer:?}: {message}");
+            if is_open {
+                let first = write(&world, &bearer, "key").await;
+                let sent = world.http.sent.borrow().len();
+                let again = write(&world, &bearer, "key").await;
+                assert_eq!(
+                    (again.code(), again.headers["idempotent-replayed"].as_bytes()),
+                    (first.code(), &b"true"[..])
+                );
+                let details = &again.body["error"]["details"];
+                assert_eq!((again.code().2, details.get("retryAfter")), (false, None), "{}", again.body);
+                assert!(
+                    again.body["error"]["message"].as_str().unwrap().contains("only a new one sends"),
+                    "{}",
+                    again.body
+                );
+                assert_eq!(world.http.sent.borrow().len(), sent);
+            }
+        }
     });
 }
 

@@ -9,7 +9,7 @@ use crate::app::Known;
 use crate::caller::Scope;
 use crate::code::Code;
 use crate::connection;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, short};
 use crate::http::{Call, Who, json_response};
 use crate::ports::Response;
 use serde::{Deserialize, Serialize};
@@ -68,8 +68,10 @@ pub async fn list(call: &Call<'_>) -> Result<Response> {
     )?;
     query.not(&["organization_id", "user_id"])?;
     let status = query.get("status").map(|text| {
-        serde_json::from_value::<Status>(json!(text))
-            .map_err(|_| Error::invalid("no such `status`; docs/errors.md lists them"))
+        serde_json::from_value::<Status>(json!(text)).map_err(|_| {
+            let known = "PENDING_AUTH, PENDING_VERIFICATION, ACTIVE, EXPIRED, DISCONNECTED";
+            Error::invalid(format!("no status `{}`; there are {known}", short(text)))
+        })
     });
     let filter = Filter {
         connector: query.any(&["provider", "connector"])?,

@@ -148,7 +148,7 @@ pub async fn create(call: &Call<'_>) -> Result<Response> {
     }
     let import = match nested.or(body.authorization_details) {
         Some(Details { oauth_token: token }) => {
-            who.grant.require(Scope::Tokens)?;
+            who.grant.require(&[Scope::Tokens])?;
             let wrong = || Error::invalid("expires_at must be a date-time, e.g. 2027-01-15T08:00:00Z");
             let expires_at = token.expires_at.map(|text| timestamp::parse(&text).ok_or_else(wrong)).transpose()?;
             check_tokens(&token.access_token, token.refresh_token.as_ref())?;
@@ -162,7 +162,7 @@ pub async fn create(call: &Call<'_>) -> Result<Response> {
         None => None,
     };
     if !body.fields.is_empty() {
-        who.grant.require(Scope::Tokens)?;
+        who.grant.require(&[Scope::Tokens])?;
     }
     let command = Command::Create { birth, import, fields: body.fields, other_person: body.allow_other_account };
     match call.app.accounts.ask(&used.id, by(&who, command)).await? {

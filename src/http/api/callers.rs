@@ -53,7 +53,7 @@ pub async fn create(call: &Call<'_>) -> Result<Response> {
     call.query.only(&[])?;
     let body: Create = call.json()?;
     if body.name.trim().is_empty() || body.name.len() > 100 {
-        return Err(Error::invalid("name must have 1 to 100 characters"));
+        return Err(Error::invalid("name must have 1 to 100 bytes"));
     }
     let known: Vec<_> = Scope::ALL.iter().map(|scope| scope.name()).collect();
     let unknown = |name: &String| Error::invalid(format!("no scope `{}`; there are {}", short(name), known.join(", ")));

@@ -2,7 +2,6 @@
 
 use crate::caller::Scope;
 use crate::catalog;
-use crate::code::Code;
 use crate::connection::{self, Connection, Endpoints, method_name, placeholder};
 use crate::digest;
 use crate::error::{Error, Problem, Result};
@@ -79,7 +78,7 @@ fn check_seen(call: &Call<'_>, connection: &Connection) -> Result<()> {
         connection.name,
         timestamp::format(connection.updated_at)
     );
-    Err(Error::new(Code::Conflict, message))
+    Err(Error::conflict(message))
 }
 
 /// The URL to register at the provider.
@@ -92,7 +91,7 @@ fn apply(call: &Call<'_>, connection: &mut Connection, change: Change, is_new: b
         if !is_new && connection.method.as_ref() != Some(&method) {
             let message =
                 "the method of a connection cannot be changed, since its accounts are connected that way; make another";
-            return Err(Error::new(Code::Conflict, message));
+            return Err(Error::conflict(message));
         }
         connection.method = Some(method);
     }
@@ -185,7 +184,7 @@ pub async fn create(call: &Call<'_>) -> Result<Response> {
         && connection::find(&*call.app.config, &call.app.keys, &body.name).await?.is_some()
     {
         let message = format!("a connection `{}` exists already; PATCH changes it", body.name);
-        return Err(Error::new(Code::Conflict, message));
+        return Err(Error::conflict(message));
     }
     let app = call.app;
     let mut connection = connection::fresh(&body.name, &body.connector, &app.keys, &*app.clock, &*app.random);

@@ -8,7 +8,6 @@ use crate::app::App;
 use crate::caller::Scope;
 use crate::catalog::model::Effect;
 use crate::catalog::{self, Tool};
-use crate::code::Code;
 use crate::digest;
 use crate::error::{Error, Result};
 use crate::http::{Call, Who, json_response};
@@ -104,7 +103,10 @@ async fn once(mut run: Run, key: String) -> Result<Response> {
         let _ = tell.send(run.once(key).await);
     };
     background.spawn(work.boxed_local());
-    told.await.unwrap_or_else(|_| Err(Error::internal("the call broke off; ask again with the same Idempotency-Key")))
+    told.await.unwrap_or_else(|_| {
+        let error = Error::internal("the call broke off; ask again with the same Idempotency-Key");
+        Err(error.with(|details| details.retryable = Some(true)))
+    })
 }
 
 /// One execution, by itself.
@@ -142,9 +144,11 @@ impl Run {
                 (Ok(Body::Bytes(bytes)), Some(kept.unwrap_or_else(|_| self.too_long())))
             }
             Err(error) => {
+                let is_kept = effects.leave_open(&error);
+                let words = "this answer is kept for its Idempotency-Key, and only a new one sends the call again";
+                let error = if is_kept { execute::not_again(error, words) } else { error };
                 let error = error.with(|details| details.execution_id = Some(self.id.clone()));
-                let kept = json!({ "status": error.code.status(), "body": error.to_json() });
-                let kept = (effects.may_have_happened() && is_unclear(&error)).then_some(kept);
+                let kept = is_kept.then(|| json!({ "status": error.code.status(), "body": error.to_json() }));
                 (Err(error), kept)
             }
         };
@@ -160,7 +164,7 @@ impl Run {
             "the call {} with this Idempotency-Key was carried out and answered, but its answer is not kept: it was too long",
             self.id
         );
-        let error = Error::new(Code::Conflict, message);
+        let error = Error::conflict(message);
         json!({ "status": error.code.status(), "body": error.to_json() })
     }
 }
@@ -174,9 +178,4 @@ fn replayed(answer: &Value) -> Response {
     let status = status.and_then(|status| u16::try_from(status).ok()).unwrap_or(200);
     let response = json_response(status, body).with_header("idempotent-replayed", "true");
     if status < 400 { response } else { response.with_header("x-valetkey-error", "true") }
-}
-
-/// Whether an error leaves open how a request that was sent ended: then the same key must not send it again.
-fn is_unclear(error: &Error) -> bool {
-    matches!(error.code, Code::ProviderError | Code::ProviderTimeout | Code::ProviderUnavailable | Code::Internal)
 }

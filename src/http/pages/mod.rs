@@ -16,7 +16,7 @@ use crate::ports::Response;
 use mark::{Mark, initials, key};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-/// Colours are the dashboard's; `tests` computes their contrast in both schemes.
+/// `tests` computes the contrast of its colours in both schemes.
 const STYLE: &str = include_str!("style.css");
 
 /// Whose page it is, and where it can go on: as far as that is known.
